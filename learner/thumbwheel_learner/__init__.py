@@ -1,0 +1,1 @@
+"""The learner half: from what people said to a better policy."""

@@ -1,0 +1,77 @@
+"""What a frozen snapshot holds: plain examples, with who, when and where, and nothing of the bus or the database."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Messages = list[dict[str, Any]]
+
+
+class Pair(Struct, frozen=True, kw_only=True):
+    """`chosen` was preferred to `rejected` after `messages`."""
+
+    messages: Messages
+    chosen: str
+    rejected: str
+    origin: Literal["comparison", "correction"]
+    user: str
+    conversation_id: str
+    created_ms: int
+    event_id: str
+    policy_version: str | None = None
+    tie: bool = False
+    source: str = "human"
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """One answer with an absolute word on it: thumb (0/1), rating (1-5), flag (0)."""
+
+    messages: Messages
+    answer: str
+    kind: Literal["thumb", "rating", "flag"]
+    value: float
+    user: str
+    conversation_id: str
+    created_ms: int
+    event_id: str
+    policy_version: str | None = None
+    source: str = "human"
+
+
+class Demo(Struct, frozen=True, kw_only=True):
+    """What should be said after `messages`: a correction or a demonstration."""
+
+    messages: Messages
+    text: str
+    origin: Literal["correction", "demonstration"]
+    user: str
+    conversation_id: str
+    created_ms: int
+    event_id: str
+    source: str = "human"
+
+
+class LoggedPrompt(Struct, frozen=True, kw_only=True):
+    """A prompt people really sent: what PPO practises on. No label attached."""
+
+    messages: Messages
+    conversation_id: str
+    completion_id: str
+    created_ms: int
+    answer: str
+    policy_version: str
+    event_id: str
+    token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """A frozen, hashed dataset: the only thing a training run reads."""
+
+    hash: str
+    created_ms: int
+    pairs: list[Pair]
+    judged: list[Judged]
+    demos: list[Demo]
+    prompts: list[LoggedPrompt]
+    counts: dict[str, int]

@@ -1,0 +1,201 @@
+"""Bus envelope, topics and every event: the contract between service, learner and outside tools.
+
+Every event has a literal `type` and a `schema_version`. Fields are only ever added, with defaults; what would break a
+reader raises `schema_version`. `tests/contract/golden/` keeps one JSON per event version, and an old golden must
+always parse.
+"""
+
+import time
+import uuid
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from thumbwheel.types import Feedback, LearnerStatus, Message, Metadata, Sampling, TurnChoice, TurnStatus
+
+DEFAULT_TENANT = "default"
+
+
+class Topic(Struct, frozen=True, kw_only=True):
+    """A topic with what both buses must agree on."""
+
+    name: str
+    partitions: int
+    compacted: bool
+
+
+TURNS = Topic(name="thumbwheel.turns", partitions=4, compacted=False)
+FEEDBACK = Topic(name="thumbwheel.feedback", partitions=4, compacted=False)
+POLICIES = Topic(name="thumbwheel.policies", partitions=1, compacted=True)
+CONTROL = Topic(name="thumbwheel.control", partitions=1, compacted=False)
+LEARNER = Topic(name="thumbwheel.learner", partitions=1, compacted=True)
+TOPICS: dict[str, Topic] = {t.name: t for t in (TURNS, FEEDBACK, POLICIES, CONTROL, LEARNER)}
+
+
+class TurnCompleted(Struct, frozen=True, kw_only=True, tag="turn_completed", tag_field="type"):
+    """A whole turn (topic turns, key conversation id): the prompt, every choice, and how it was sampled."""
+
+    completion_id: str
+    conversation_id: str
+    policy_version: str
+    status: TurnStatus
+    origin: Literal["chat", "import"]
+    created_ms: int
+    finished_ms: int
+    messages: list[Message]
+    choices: list[TurnChoice]
+    model: str
+    user: str | None = None
+    routing_propensity: float = 1.0
+    prompt_token_ids: list[int] | None = None
+    sampling: Sampling | None = None
+    metadata: Metadata = msgspec.field(default_factory=dict)
+    schema_version: int = 1
+
+
+class FeedbackRecorded(Struct, frozen=True, kw_only=True, tag="feedback_recorded", tag_field="type"):
+    """One revision of one piece of feedback, with the prompt and answers it speaks of (topic feedback, key feedback id).
+
+    The reader keeps the highest revision per `feedback_id`; `retracted` is one more revision.
+    """
+
+    feedback_id: str
+    revision: int
+    retracted: bool
+    feedback: Feedback
+    created_ms: int
+    completion_id: str | None = None
+    conversation_id: str | None = None
+    policy_version: str | None = None
+    turn_status: TurnStatus | None = None
+    messages: list[Message] = msgspec.field(default_factory=list)
+    answer: str | None = None
+    other_answer: str | None = None
+    turn_created_ms: int | None = None
+    schema_version: int = 1
+
+
+class PolicyPublished(Struct, frozen=True, kw_only=True, tag="policy_published", tag_field="type"):
+    """The learner offers a version (topic policies, key `published/<version>`)."""
+
+    version: str
+    artifact: str
+    """Folder of the artifact, relative to the artifact store."""
+    manifest_sha256: str
+    created_ms: int
+    promote: Literal["auto", "manual"] = "auto"
+    """manual: load and list it, but move the route only when a person says yes."""
+    schema_version: int = 1
+
+
+class PolicyRouted(Struct, frozen=True, kw_only=True, tag="policy_routed", tag_field="type"):
+    """The service moved the live route (topic policies, key `route`)."""
+
+    version: str
+    previous: str
+    epoch: int
+    reason: str
+    seconds: float
+    """From the event that asked for it to the moved route."""
+    created_ms: int
+    schema_version: int = 1
+
+
+class PolicyRejected(Struct, frozen=True, kw_only=True, tag="policy_rejected", tag_field="type"):
+    """The service would not load a published version (topic policies, key `rejected/<version>`)."""
+
+    version: str
+    reason: str
+    created_ms: int
+    schema_version: int = 1
+
+
+class LearnerCommand(Struct, frozen=True, kw_only=True, tag="learner_command", tag_field="type"):
+    """An operator's word to the learner (topic control, key `learner`)."""
+
+    command: Literal["now", "pause", "resume"]
+    created_ms: int
+    stages: list[Literal["sft", "reward", "ppo"]] = msgspec.field(default_factory=list)
+    """Only these stages for this run; empty: all that are configured."""
+    schema_version: int = 1
+
+
+class LearnerReported(Struct, frozen=True, kw_only=True, tag="learner_reported", tag_field="type"):
+    """The learner's latest word on itself (topic learner, key `status`)."""
+
+    status: LearnerStatus
+    schema_version: int = 1
+
+
+Event = (
+    TurnCompleted
+    | FeedbackRecorded
+    | PolicyPublished
+    | PolicyRouted
+    | PolicyRejected
+    | LearnerCommand
+    | LearnerReported
+)
+
+
+class Envelope(Struct, frozen=True, kw_only=True):
+    """What travels on the bus: identity and time around one event."""
+
+    event_id: str
+    tenant: str
+    occurred_ms: int
+    event: Event
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Envelope)
+
+
+def now_ms() -> int:
+    """Wall-clock time in milliseconds since the epoch, the unit of every timestamp on the wire."""
+    return time.time_ns() // 1_000_000
+
+
+def new_id(prefix: str) -> str:
+    """A fresh identifier that names its kind, e.g. `fb-6f1c…`."""
+    return f"{prefix}-{uuid.uuid4().hex}"
+
+
+def wrap(event: Event, *, tenant: str = DEFAULT_TENANT, event_id: str | None = None) -> Envelope:
+    """Put an event in an envelope with a fresh id."""
+    return Envelope(event_id=event_id or new_id("ev"), tenant=tenant, occurred_ms=now_ms(), event=event)
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Bytes for the bus."""
+    return _encoder.encode(envelope)
+
+
+def decode(value: bytes) -> Envelope:
+    """Parse bytes from the bus; raises `msgspec.ValidationError` (or `DecodeError`) on what is not an event."""
+    return _decoder.decode(value)
+
+
+def topic_and_key(event: Event) -> tuple[Topic, str]:
+    """Where an event goes and by what it is ordered (and compacted)."""
+    match event:
+        case TurnCompleted():
+            return TURNS, event.conversation_id
+        case FeedbackRecorded():
+            return FEEDBACK, event.feedback_id
+        case PolicyPublished():
+            return POLICIES, f"published/{event.version}"
+        case PolicyRejected():
+            return POLICIES, f"rejected/{event.version}"
+        case PolicyRouted():
+            return POLICIES, "route"
+        case LearnerCommand():
+            return CONTROL, "learner"
+        case LearnerReported():
+            return LEARNER, "status"
+
+
+def to_builtins(value: Any) -> Any:
+    """Plain JSON-able objects of any wire struct."""
+    return msgspec.to_builtins(value)

@@ -1,0 +1,105 @@
+"""Wire types of the service's internal routes, which the learner alone uses (always behind the admin key).
+
+    POST   /internal/log                                   append records           LogAppend -> LogAppended
+    GET    /internal/log/{topic}/{partition}?offset&limit&wait_ms                   -> LogPage (MessagePack)
+    POST   /internal/candidates                            load a hidden adapter    CandidateIn -> CandidateLoaded
+    DELETE /internal/candidates/{name}                     unload it
+    POST   /internal/rollouts                              sample at low priority   RolloutRequest -> RolloutResult
+    GET    /internal/route                                                          -> PolicyList
+
+All bodies are MessagePack (`application/msgpack`): token ids and log-probabilities are many and exact.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+MSGPACK = "application/msgpack"
+
+
+class LogEntry(Struct, frozen=True, array_like=True):
+    """One record to append."""
+
+    topic: str
+    key: str
+    event_id: str
+    value: bytes
+
+
+class LogAppend(Struct, frozen=True):
+    """Records to append in one transaction; an event id that is already there is skipped."""
+
+    records: Annotated[list[LogEntry], Meta(min_length=1, max_length=1024)]
+
+
+class LogAppended(Struct, frozen=True):
+    """How many were new."""
+
+    appended: int
+
+
+class LogRow(Struct, frozen=True, array_like=True):
+    """One record as read."""
+
+    offset: int
+    key: str
+    value: bytes
+
+
+class LogPage(Struct, frozen=True):
+    """Records from `offset` on, and where the partition begins and ends now."""
+
+    rows: list[LogRow]
+    first: int
+    """The lowest offset still there (reading below it is `OffsetOutOfRange`, HTTP 410)."""
+    next: int
+    """The offset the next appended record will get."""
+
+
+class CandidateIn(Struct, frozen=True):
+    """A signed artifact folder (relative to the store, below `candidates/`) to load under a hidden name."""
+
+    artifact: str
+
+
+class CandidateLoaded(Struct, frozen=True):
+    """The hidden name to sample from."""
+
+    name: str
+    seconds: float
+
+
+class RolloutRequest(Struct, frozen=True, kw_only=True):
+    """Sample `n` completions per prompt from a hidden candidate, a loaded version, or `base`.
+
+    The service forces top_p=1, top_k=0, min_p=0 and no penalties: the log-probabilities are the tempered policy's own.
+    """
+
+    policy: str
+    prompts: Annotated[list[list[int]], Meta(min_length=1, max_length=1024)]
+    """Token ids, chat template already applied."""
+    max_tokens: Annotated[int, Meta(ge=1, le=4096)]
+    n: Annotated[int, Meta(ge=1, le=64)] = 1
+    temperature: Annotated[float, Meta(gt=0, le=2)] = 1.0
+    seed: int | None = None
+    """Prompt i's choices are drawn with seed + i, so that a batch can be repeated."""
+
+
+class Sampled(Struct, frozen=True, array_like=True):
+    """One sampled completion."""
+
+    token_ids: list[int]
+    """With the stop token when one was sampled."""
+    logprobs: list[float]
+    finish_reason: str
+    """`stop` or `length`."""
+    text: str
+    """Without special tokens."""
+
+
+class RolloutResult(Struct, frozen=True):
+    """`completions[i][j]` is sample j of prompt i."""
+
+    completions: list[list[Sampled]]
+    policy: str
+    seconds: float

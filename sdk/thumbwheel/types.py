@@ -1,0 +1,305 @@
+"""HTTP wire types: what an app, a customer or an agent sends to the service, and what comes back.
+
+One struct per body, decoded strictly: an unknown field is an error, so that a typing mistake never loses feedback.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@+\-]*$")]
+Label = Annotated[str, Meta(min_length=1, max_length=128)]
+Text = Annotated[str, Meta(min_length=1, max_length=65_536)]
+Comment = Annotated[str, Meta(max_length=16_384)]
+Metadata = dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]]
+Message = dict[str, Any]
+Source = Literal["human", "llm", "code"]
+Choice = Annotated[int, Meta(ge=0, le=127)]
+
+COMPLETION_HEADER = "x-thumbwheel-completion-id"
+VERSION_HEADER = "x-thumbwheel-policy-version"
+CONVERSATION_HEADER = "x-thumbwheel-conversation-id"
+BODY_KEY = "thumbwheel"
+"""The one namespaced key under which chat bodies and first stream chunks carry our own fields."""
+
+
+class ChatStamp(Struct, frozen=True, kw_only=True):
+    """Which policy answered, and under which identity feedback finds the answer (body key `thumbwheel`)."""
+
+    completion_id: str
+    policy_version: str
+    conversation_id: str
+
+
+class _Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", omit_defaults=True):
+    """What every kind of feedback has in common."""
+
+    user: Identifier | None = None
+    source: Source = "human"
+    metadata: Metadata = msgspec.field(default_factory=dict)
+
+
+class _OnAnswer(_Given, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", omit_defaults=True):
+    """Feedback on one choice of one completion."""
+
+    completion_id: Identifier
+    choice: Choice = 0
+
+
+class Thumb(_OnAnswer, frozen=True, kw_only=True, tag="thumb"):
+    """A thumb, with the reasons if the person likes to say."""
+
+    value: Literal["up", "down"]
+    reasons: Annotated[list[Label], Meta(max_length=10)] = msgspec.field(default_factory=list)
+    comment: Comment | None = None
+
+
+class Rating(_OnAnswer, frozen=True, kw_only=True, tag="rating"):
+    """One to five stars."""
+
+    value: Annotated[int, Meta(ge=1, le=5)]
+    comment: Comment | None = None
+
+
+class Flag(_OnAnswer, frozen=True, kw_only=True, tag="flag"):
+    """Something is wrong with this answer beyond taste."""
+
+    value: Literal["hallucination", "unsafe", "biased", "off_brand", "other"]
+    comment: Comment | None = None
+
+
+class Comparison(_OnAnswer, frozen=True, kw_only=True, tag="comparison"):
+    """This answer against another completion, or against a text."""
+
+    value: Literal["this", "other", "tie"]
+    other_completion_id: Identifier | None = None
+    other_choice: Choice = 0
+    other_text: Text | None = None
+
+
+class Correction(_OnAnswer, frozen=True, kw_only=True, tag="correction"):
+    """What the answer should have been."""
+
+    text: Text
+
+
+class Critique(_OnAnswer, frozen=True, kw_only=True, tag="critique"):
+    """What is wrong with the answer, in words; critiques append, each under its own feedback id."""
+
+    text: Text
+    feedback_id: Identifier | None = None
+
+
+class Demonstration(_Given, frozen=True, kw_only=True, tag="demonstration"):
+    """A conversation and the answer it deserves, without any completion of ours."""
+
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=256)]
+    text: Text
+    feedback_id: Identifier | None = None
+
+
+class Outcome(_Given, frozen=True, kw_only=True, tag="outcome"):
+    """What became of the chat (solved, refunded, minutes to resolution): of a completion or a conversation."""
+
+    name: Label
+    value: bool | float
+    completion_id: Identifier | None = None
+    choice: Choice = 0
+    conversation_id: Identifier | None = None
+
+
+Feedback = Thumb | Rating | Flag | Comparison | Correction | Critique | Demonstration | Outcome
+"""Everything `POST /v1/feedback` takes: one union, discriminated by `kind`."""
+
+Kind = Literal["thumb", "rating", "flag", "comparison", "correction", "critique", "demonstration", "outcome"]
+
+
+class FeedbackRecord(Struct, frozen=True, kw_only=True):
+    """A stored piece of feedback as the API returns it."""
+
+    feedback_id: str
+    revision: int
+    retracted: bool
+    kind: Kind
+    created_ms: int
+    updated_ms: int
+    feedback: Feedback
+    completion_id: str | None = None
+    conversation_id: str | None = None
+    policy_version: str | None = None
+
+
+class FeedbackHistory(Struct, frozen=True, kw_only=True):
+    """Every revision of one piece of feedback, oldest first."""
+
+    feedback_id: str
+    revisions: list[FeedbackRecord]
+
+
+class FeedbackBatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Several pieces at once; items are decoded one by one, so a bad one fails alone."""
+
+    items: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=256)]
+
+
+class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """RFC 9457 problem details; `field` is the JSON path of the offending value."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    code: str | None = None
+    field: str | None = None
+    instance: str | None = None
+
+
+class FeedbackBatchItem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one item of a batch: exactly one of `record` and `problem`."""
+
+    index: int
+    status: int
+    record: FeedbackRecord | None = None
+    problem: Problem | None = None
+
+
+class FeedbackBatchResult(Struct, frozen=True, kw_only=True):
+    """One row per item, in the order sent."""
+
+    items: list[FeedbackBatchItem]
+
+
+class TurnIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An answer that another model or a human gave elsewhere, brought in by `POST /v1/turns`."""
+
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=256)]
+    answers: Annotated[list[Text], Meta(min_length=1, max_length=16)]
+    completion_id: Identifier | None = None
+    conversation_id: Identifier | None = None
+    user: Identifier | None = None
+    model: Label | None = None
+    created_ms: int | None = None
+    metadata: Metadata = msgspec.field(default_factory=dict)
+
+
+class TurnChoice(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One answer of a turn; ids and log-probabilities only where our own engine sampled it."""
+
+    index: int
+    text: str
+    finish_reason: str | None = None
+    token_ids: list[int] | None = None
+    logprobs: list[float] | None = None
+    """Log-probability of each sampled token under the behaviour distribution, in nats; same length as `token_ids`."""
+    tool_calls: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """The sampling parameters that were really in force, whatever the request left out."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    presence_penalty: float
+    frequency_penalty: float
+    repetition_penalty: float
+    max_tokens: int | None
+    seed: int | None = None
+    constrained: bool = False
+    """Structured output, forced tools, logit bias, bad words …: the probabilities are not the policy's own."""
+
+    def is_plain(self) -> bool:
+        """Whether recorded log-probabilities are those of the tempered policy itself, fit for importance weights."""
+        return (
+            self.temperature > 0
+            and self.top_p == 1.0
+            and self.top_k in (0, -1)
+            and self.min_p == 0.0
+            and self.presence_penalty == 0.0
+            and self.frequency_penalty == 0.0
+            and self.repetition_penalty == 1.0
+            and not self.constrained
+        )
+
+
+TurnStatus = Literal["open", "complete", "cut", "lost"]
+"""open: being generated; cut: the client went away; lost: the service died before the turn was stored."""
+
+
+class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One recorded chat turn, as read back."""
+
+    completion_id: str
+    conversation_id: str
+    policy_version: str
+    status: TurnStatus
+    origin: Literal["chat", "import"]
+    created_ms: int
+    finished_ms: int | None = None
+    user: str | None = None
+    model: str | None = None
+    messages: list[Message] = msgspec.field(default_factory=list)
+    choices: list[TurnChoice] = msgspec.field(default_factory=list)
+    sampling: Sampling | None = None
+    metadata: Metadata = msgspec.field(default_factory=dict)
+    feedback: list[FeedbackRecord] = msgspec.field(default_factory=list)
+
+
+PolicyState = Literal["published", "loaded", "live", "retired", "rejected", "candidate"]
+
+
+class PolicyVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A policy version with its lineage and figures, as `GET /v1/policies` lists it."""
+
+    version: str
+    state: PolicyState
+    parent: str | None = None
+    created_ms: int = 0
+    reason: str | None = None
+    metrics: dict[str, Any] = msgspec.field(default_factory=dict)
+    verdict: dict[str, Any] = msgspec.field(default_factory=dict)
+    lineage: dict[str, Any] = msgspec.field(default_factory=dict)
+    swap_seconds: float | None = None
+
+
+class PolicyList(Struct, frozen=True, kw_only=True):
+    """All versions, newest first, and the live route."""
+
+    live: str
+    epoch: int
+    policies: list[PolicyVersion]
+
+
+class LearnerStatus(Struct, frozen=True, kw_only=True):
+    """What the learner last said of itself."""
+
+    state: Literal["idle", "training", "paused", "stopped"]
+    stage: str | None
+    progress: float | None
+    """Share of the current stage done, 0 to 1."""
+    run_id: str | None
+    detail: str
+    labels_total: int
+    labels_new: int
+    """Since the last finished run."""
+    updated_ms: int
+    reward_model: dict[str, Any] = msgspec.field(default_factory=dict)
+    last_run: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ServiceStatus(Struct, frozen=True, kw_only=True):
+    """`GET /v1/status`: one look at both halves."""
+
+    version: str
+    model: str
+    alias: str
+    live_policy: str
+    epoch: int
+    uptime_s: float
+    chats_in_flight: int
+    turns: int
+    feedback: int
+    bus: Literal["embedded", "kafka"]
+    learner: LearnerStatus | None = None

@@ -1,0 +1,1 @@
+"""The service half: chat, feedback, the log and the live policy."""

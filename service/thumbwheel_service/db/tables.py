@@ -1,0 +1,168 @@
+"""Every table of the service's database; only the service touches it."""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text
+from sqlmodel import Field, SQLModel
+
+_BIG = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class LogHead(SQLModel, table=True):
+    """The next offset of a partition; updating this row inside the writing transaction makes offset order commit order."""
+
+    __tablename__ = "log_head"
+
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    next: int = Field(default=0, sa_type=_BIG)
+    first: int = Field(default=0, sa_type=_BIG)
+
+
+class LogRow(SQLModel, table=True):
+    """One event: the outbox and the embedded bus at once."""
+
+    __tablename__ = "log"
+
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    offset: int = Field(primary_key=True, sa_type=_BIG)
+    key: str
+    event_id: str = Field(unique=True)
+    value: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_ms: int = Field(sa_type=_BIG)
+
+
+class CompletionRow(SQLModel, table=True):
+    """Identity of a completion, committed before the first byte of the answer leaves; the body arrives with its end."""
+
+    __tablename__ = "completion"
+    __table_args__ = (
+        Index("completion_conversation", "tenant", "conversation_id", "created_ms"),
+        Index("completion_open", "status", "owner"),
+    )
+
+    completion_id: str = Field(primary_key=True)
+    tenant: str
+    conversation_id: str
+    policy_version: str
+    model: str
+    user: str | None = None
+    status: str
+    """open | complete | cut | lost"""
+    origin: str
+    """chat | import"""
+    n: int = 1
+    routing_propensity: float = 1.0
+    owner: str | None = None
+    """The service process that generates it; its successor marks what it left open as lost."""
+    created_ms: int = Field(sa_type=_BIG)
+    finished_ms: int | None = Field(default=None, sa_type=_BIG)
+    body: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    """JSON of `events.TurnCompleted`, once the turn is complete."""
+
+
+class UnstoredRow(SQLModel, table=True):
+    """Completion ids of chats with `store: false`: nothing of the chat, only that feedback on it is a conflict."""
+
+    __tablename__ = "unstored"
+
+    completion_id: str = Field(primary_key=True)
+    tenant: str
+    created_ms: int = Field(sa_type=_BIG)
+
+
+class FeedbackRow(SQLModel, table=True):
+    """The current revision of a piece of feedback, unique by its natural key."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        Index("feedback_natural", "tenant", "natural_key", unique=True),
+        Index("feedback_completion", "tenant", "completion_id"),
+        Index("feedback_conversation", "tenant", "conversation_id"),
+    )
+
+    feedback_id: str = Field(primary_key=True)
+    tenant: str
+    natural_key: str
+    kind: str
+    completion_id: str | None = None
+    conversation_id: str | None = None
+    policy_version: str | None = None
+    user: str | None = None
+    revision: int
+    retracted: bool = False
+    pending_event: bool = False
+    """True while the turn is still open: the event is written by the transaction that completes the turn."""
+    created_ms: int = Field(sa_type=_BIG)
+    updated_ms: int = Field(sa_type=_BIG)
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class FeedbackRevisionRow(SQLModel, table=True):
+    """Append-only history behind a piece of feedback."""
+
+    __tablename__ = "feedback_revision"
+
+    feedback_id: str = Field(primary_key=True)
+    revision: int = Field(primary_key=True)
+    retracted: bool
+    created_ms: int = Field(sa_type=_BIG)
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class IdempotencyRow(SQLModel, table=True):
+    """The stored result of a request that carried an `Idempotency-Key`."""
+
+    __tablename__ = "idempotency"
+
+    tenant: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    digest: str
+    status: int
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    expires_ms: int = Field(index=True, sa_type=_BIG)
+
+
+class PolicyRow(SQLModel, table=True):
+    """A published policy version and what became of it here."""
+
+    __tablename__ = "policy"
+
+    version: str = Field(primary_key=True)
+    artifact: str
+    state: str
+    """published | loaded | live | retired | rejected"""
+    promote: str = "auto"
+    parent: str | None = None
+    reason: str | None = None
+    manifest: str = Field(default="{}", sa_column=Column(Text, nullable=False))
+    swap_seconds: float | None = None
+    created_ms: int = Field(sa_type=_BIG)
+    updated_ms: int = Field(sa_type=_BIG)
+
+
+class RouteRow(SQLModel, table=True):
+    """The live route: one row with an epoch, owned by the service."""
+
+    __tablename__ = "route"
+
+    id: int = Field(default=1, primary_key=True)
+    version: str
+    previous: str
+    epoch: int
+    moved_ms: int = Field(sa_type=_BIG)
+
+
+class ApiKeyRow(SQLModel, table=True):
+    """An API key: the public prefix in clear, the secret as a SHA-256 (it is random, 256 bits)."""
+
+    __tablename__ = "api_key"
+
+    prefix: str = Field(primary_key=True)
+    tenant: str
+    name: str
+    scope: str
+    """chat | admin"""
+    secret_sha256: str
+    created_ms: int = Field(sa_type=_BIG)
+    expires_ms: int | None = Field(default=None, sa_type=_BIG)
+    revoked_ms: int | None = Field(default=None, sa_type=_BIG)

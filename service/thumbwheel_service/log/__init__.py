@@ -1,0 +1,1 @@
+"""The log table: append inside the writing transaction, read from an offset, relay to Kafka."""

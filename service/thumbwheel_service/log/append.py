@@ -1,0 +1,82 @@
+"""Append events to the log inside the caller's transaction, with dense offsets whose order is commit order."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import insert, select, text, update
+from sqlmodel import Session, col
+
+from thumbwheel.bus import NewRecord, partition_of
+from thumbwheel.events import TOPICS, Envelope, encode, now_ms, topic_and_key
+from thumbwheel_service.db.tables import LogHead, LogRow
+from thumbwheel_service.errors import BadInput
+
+
+class UnknownTopic(BadInput):
+    """Nobody reads that topic."""
+
+
+def append_events(session: Session, envelopes: Sequence[Envelope]) -> int:
+    """Append our own events; returns how many were new."""
+    records: list[NewRecord] = []
+    for envelope in envelopes:
+        topic, key = topic_and_key(envelope.event)
+        records.append(NewRecord(topic.name, key, envelope.event_id, encode(envelope)))
+    return append_records(session, records)
+
+
+def append_records(session: Session, records: Sequence[NewRecord]) -> int:
+    """Append records, skipping event ids that are already there; raises `UnknownTopic`.
+
+    Partition heads are updated in sorted order, so that two writers never wait for each other in a circle.
+    """
+    for record in records:
+        if record.topic not in TOPICS:
+            raise UnknownTopic(f"unknown topic {record.topic!r}", field="records[].topic")
+    ids = [r.event_id for r in records]
+    known = set(session.execute(select(col(LogRow.event_id)).where(col(LogRow.event_id).in_(ids))).scalars())
+    groups: dict[tuple[str, int], dict[str, NewRecord]] = defaultdict(dict)
+    for record in records:
+        if record.event_id not in known:
+            partition = partition_of(record.key, TOPICS[record.topic].partitions)
+            groups[record.topic, partition].setdefault(record.event_id, record)
+    created = now_ms()
+    appended = 0
+    for (topic, partition), fresh in sorted(groups.items()):
+        offset = _reserve(session, topic, partition, len(fresh))
+        rows = [
+            {
+                "topic": topic,
+                "partition": partition,
+                "offset": offset + i,
+                "key": record.key,
+                "event_id": record.event_id,
+                "value": record.value,
+                "created_ms": created,
+            }
+            for i, record in enumerate(fresh.values())
+        ]
+        session.execute(insert(LogRow), rows)
+        appended += len(rows)
+    return appended
+
+
+def _reserve(session: Session, topic: str, partition: int, count: int) -> int:
+    """Take `count` offsets of a partition; returns the first."""
+    statement = (
+        update(LogHead)
+        .where(col(LogHead.topic) == topic, col(LogHead.partition) == partition)
+        .values(next=col(LogHead.next) + count)
+        .returning(col(LogHead.next))
+    )
+    reached = session.execute(statement, execution_options={"synchronize_session": False}).scalar_one_or_none()
+    if reached is None:
+        session.execute(
+            text(
+                "INSERT INTO log_head (topic, partition, next, first) VALUES (:t, :p, 0, 0) "
+                "ON CONFLICT (topic, partition) DO NOTHING"
+            ),
+            {"t": topic, "p": partition},
+        )
+        reached = session.execute(statement, execution_options={"synchronize_session": False}).scalar_one()
+    return int(reached) - count

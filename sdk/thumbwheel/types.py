@@ -247,6 +247,20 @@ class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
     feedback: list[FeedbackRecord] = msgspec.field(default_factory=list)
 
 
+class TurnPage(Struct, frozen=True, kw_only=True):
+    """A page of turns, newest first; `next` is the cursor of the following page, None on the last."""
+
+    items: list[Turn]
+    next: str | None = None
+
+
+class FeedbackPage(Struct, frozen=True, kw_only=True):
+    """A page of feedback, newest first; `next` is the cursor of the following page, None on the last."""
+
+    items: list[FeedbackRecord]
+    next: str | None = None
+
+
 PolicyState = Literal["published", "loaded", "live", "retired", "rejected", "candidate"]
 
 
@@ -270,6 +284,19 @@ class PolicyList(Struct, frozen=True, kw_only=True):
     live: str
     epoch: int
     policies: list[PolicyVersion]
+
+
+class RollbackIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which version to go back to; None: the one that was live before."""
+
+    version: str | None = None
+
+
+class LearnerCommandIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A word to the learner; `stages` only narrows `now` (empty: all that are configured)."""
+
+    command: Literal["now", "pause", "resume"]
+    stages: list[Literal["sft", "reward", "ppo"]] = msgspec.field(default_factory=list)
 
 
 class LearnerStatus(Struct, frozen=True, kw_only=True):

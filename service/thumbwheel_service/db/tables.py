@@ -31,6 +31,16 @@ class LogRow(SQLModel, table=True):
     created_ms: int = Field(sa_type=_BIG)
 
 
+class RelayRow(SQLModel, table=True):
+    """How far the relay has carried a partition of the log to Kafka."""
+
+    __tablename__ = "relay"
+
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    next: int = Field(default=0, sa_type=_BIG)
+
+
 class CompletionRow(SQLModel, table=True):
     """Identity of a completion, committed before the first byte of the answer leaves; the body arrives with its end."""
 
@@ -78,6 +88,7 @@ class FeedbackRow(SQLModel, table=True):
         Index("feedback_natural", "tenant", "natural_key", unique=True),
         Index("feedback_completion", "tenant", "completion_id"),
         Index("feedback_conversation", "tenant", "conversation_id"),
+        Index("feedback_other", "other_completion_id"),
     )
 
     feedback_id: str = Field(primary_key=True)
@@ -85,6 +96,8 @@ class FeedbackRow(SQLModel, table=True):
     natural_key: str
     kind: str
     completion_id: str | None = None
+    other_completion_id: str | None = None
+    """The other side of a comparison: its end, too, may be what the event waits for."""
     conversation_id: str | None = None
     policy_version: str | None = None
     user: str | None = None

@@ -1,0 +1,1 @@
+"""Feedback: every kind, its natural keys, revisions, history and events."""

@@ -1,0 +1,1 @@
+"""Recorded turns: answers brought in from elsewhere, and reading turns back."""

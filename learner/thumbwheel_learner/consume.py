@@ -1,0 +1,239 @@
+"""Bus → store: one transaction per batch holds the rows, the dead letters and the offsets that stand for them."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+
+from thumbwheel.bus import BusUnavailable, EventBus, EventConsumer, OffsetOutOfRange, Record, TopicPartition
+from thumbwheel.events import CONTROL, FEEDBACK, POLICIES, TURNS
+from thumbwheel_learner.store.examine import Accepted, ContractBroken, NewerSchema, Rejected, examine
+from thumbwheel_learner.store.ingest import OffsetMoved, move_offset, store_batch, stored_offset
+from thumbwheel_learner.store.session import reading, writing
+
+log = logging.getLogger(__name__)
+TOPICS_READ = (TURNS.name, FEEDBACK.name, POLICIES.name, CONTROL.name)
+GROUP = "thumbwheel-learner"
+
+
+class Stored(NamedTuple):
+    """What one committed batch brought: records per topic, dead letters, and how far each partition is stored."""
+
+    records: Mapping[str, int]
+    dead_letters: int
+    offsets: Mapping[TopicPartition, int]
+
+
+class Trouble(NamedTuple):
+    """Why reading does not get on; shown to operators."""
+
+    kind: str
+    """bus_unavailable | offset_out_of_range | newer_schema | store_unavailable"""
+    detail: str
+
+
+class Consumer:
+    """Reads turns, feedback, policies and control into the store, exactly once in effect.
+
+    `step()` handles one poll; `run()` does so until told to stop, backing off (doubling up to `max_backoff_s`) while
+    bus or store is away. An offset that is no longer on the bus is an alarm, never a jump.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        bus: EventBus,
+        *,
+        on_stored: Callable[[Stored], None] = lambda stored: None,
+        on_trouble: Callable[[Trouble], None] = lambda trouble: None,
+        clock: Callable[[], float] = time.monotonic,
+        retry_paused_s: float = 30.0,
+        max_backoff_s: float = 30.0,
+    ) -> None:
+        self._engine = engine
+        self._bus = bus
+        self._on_stored = on_stored
+        self._on_trouble = on_trouble
+        self._clock = clock
+        self._retry_paused_s = retry_paused_s
+        self._max_backoff_s = max_backoff_s
+        self._next: dict[TopicPartition, int] = {}
+        self._paused_until: dict[TopicPartition, float] = {}
+        self._consumer: EventConsumer | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Consume until `stop` is set; whatever goes wrong is reported and tried again."""
+        backoff = 0.25
+        try:
+            while not stop.is_set():
+                try:
+                    self.step()
+                    backoff = 0.25
+                except (BusUnavailable, OffsetOutOfRange, SQLAlchemyError) as error:
+                    self._report(error)
+                    self._rejoin()
+                    stop.wait(backoff)
+                    backoff = min(backoff * 2, self._max_backoff_s)
+        finally:
+            self.close()
+
+    def step(self, timeout_s: float = 1.0) -> int:
+        """Poll once and store what came; returns how many records were stored.
+
+        Raises `BusUnavailable`, `OffsetOutOfRange`, or the database's error; nothing of the batch is stored then.
+        """
+        consumer = self._consumer or self._join()
+        self._wake_paused(consumer)
+        batch = self._fresh(consumer.poll(timeout_s))
+        if not batch:
+            return 0
+        try:
+            stored = self._store(batch)
+        except OffsetMoved as error:
+            log.warning("%s; reading again from the stored offset", error)
+            self._seek_back(consumer, batch)
+            return 0
+        except (DBAPIError, UnicodeError):
+            self._seek_back(consumer, batch)
+            raise
+        if stored.offsets:
+            consumer.report(stored.offsets)
+            self._on_stored(stored)
+        return sum(stored.records.values()) + stored.dead_letters
+
+    def close(self) -> None:
+        """Leave the bus; safe to call twice."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close()
+
+    def _join(self) -> EventConsumer:
+        self._next.clear()
+        self._paused_until.clear()
+        self._consumer = self._bus.consumer(TOPICS_READ, group=GROUP, start=self._start)
+        return self._consumer
+
+    def _rejoin(self) -> None:
+        with contextlib.suppress(BusUnavailable):
+            self.close()
+
+    def _start(self, partition: TopicPartition) -> int:
+        with reading(self._engine) as session:
+            self._next[partition] = stored_offset(session, partition)
+        return self._next[partition]
+
+    def _fresh(self, records: Sequence[Record]) -> dict[TopicPartition, list[Record]]:
+        """Group by partition, leaving out paused partitions and what is stored already."""
+        batch: dict[TopicPartition, dict[int, Record]] = defaultdict(dict)
+        for record in records:
+            partition = TopicPartition(record.topic, record.partition)
+            expected = self._next[partition] if partition in self._next else self._start(partition)
+            if partition not in self._paused_until and record.offset >= expected:
+                batch[partition][record.offset] = record
+        return {partition: [found[offset] for offset in sorted(found)] for partition, found in batch.items()}
+
+    def _store(self, batch: Mapping[TopicPartition, Sequence[Record]]) -> Stored:
+        accepted: list[Accepted] = []
+        rejected: list[Rejected] = []
+        reached: dict[TopicPartition, int] = {}
+        for partition, records in sorted(batch.items()):
+            offset = self._examine(partition, records, accepted, rejected)
+            if offset is not None:
+                reached[partition] = offset
+        if reached:
+            try:
+                self._commit(reached, accepted, rejected)
+            except OperationalError:
+                raise
+            except (DBAPIError, UnicodeError) as error:
+                log.error("a batch was refused by the store (%s); storing its records one by one", error)
+                self._commit_singly(accepted, rejected)
+            self._next.update(reached)
+        counts: dict[str, int] = defaultdict(int)
+        for item in accepted:
+            counts[item.record.topic] += 1
+        return Stored(counts, len(rejected), reached)
+
+    def _examine(
+        self,
+        partition: TopicPartition,
+        records: Sequence[Record],
+        accepted: list[Accepted],
+        rejected: list[Rejected],
+    ) -> int | None:
+        """Sort the records of one partition; returns the offset reached, None when not even one may be passed."""
+        reached: int | None = None
+        for record in records:
+            try:
+                accepted.append(Accepted(record, examine(record)))
+            except ContractBroken as error:
+                log.error("dead letter %s/%d@%d: %s", *partition, record.offset, error)
+                rejected.append(Rejected(record, str(error)))
+            except NewerSchema as error:
+                self._pause(partition, record, error)
+                break
+            reached = record.offset + 1
+        return reached
+
+    def _commit(
+        self, reached: Mapping[TopicPartition, int], accepted: Sequence[Accepted], rejected: Sequence[Rejected]
+    ) -> None:
+        with writing(self._engine) as session:
+            for partition, offset in sorted(reached.items()):
+                move_offset(session, partition, expected=self._next[partition], reached=offset)
+            store_batch(session, accepted, rejected)
+
+    def _commit_singly(self, accepted: list[Accepted], rejected: list[Rejected]) -> None:
+        """Find the record that the database refuses, and dead-letter that one alone."""
+        items = sorted([*accepted, *rejected], key=lambda item: item.record.offset)
+        accepted.clear()
+        rejected.clear()
+        for item in items:
+            partition = TopicPartition(item.record.topic, item.record.partition)
+            reached = {partition: item.record.offset + 1}
+            if isinstance(item, Accepted):
+                try:
+                    self._commit(reached, [item], [])
+                except OperationalError:
+                    raise
+                except (DBAPIError, UnicodeError) as error:
+                    item = Rejected(item.record, f"the store refuses it: {error}")
+            if isinstance(item, Accepted):
+                accepted.append(item)
+            else:
+                self._commit(reached, [], [item])
+                rejected.append(item)
+            self._next.update(reached)
+
+    def _pause(self, partition: TopicPartition, record: Record, error: NewerSchema) -> None:
+        detail = f"{partition.topic}/{partition.partition}@{record.offset}: {error}; upgrade this learner"
+        log.error("reading paused: %s", detail)
+        self._paused_until[partition] = self._clock() + self._retry_paused_s
+        self._on_trouble(Trouble("newer_schema", detail))
+
+    def _wake_paused(self, consumer: EventConsumer) -> None:
+        now = self._clock()
+        for partition in [p for p, until in self._paused_until.items() if until <= now]:
+            del self._paused_until[partition]
+            consumer.seek(partition, self._start(partition))
+
+    def _seek_back(self, consumer: EventConsumer, batch: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        for partition in batch:
+            consumer.seek(partition, self._start(partition))
+
+    def _report(self, error: Exception) -> None:
+        match error:
+            case OffsetOutOfRange():
+                kind = "offset_out_of_range"
+            case BusUnavailable():
+                kind = "bus_unavailable"
+            case _:
+                kind = "store_unavailable"
+        log.error("%s: %s", kind, error)
+        self._on_trouble(Trouble(kind, str(error)))

@@ -1,0 +1,17 @@
+"""The learner's error tree; each noun's own errors live beside the code that raises them.
+
+LearnerError
+├── settings.BadSetting            a setting cannot be used; the message says how to mend it
+├── lock.AlreadyRunning            another learner holds this data directory
+├── store.session.OffsetMoved      somebody else stored records of this partition meanwhile
+├── dataset.SnapshotDamaged        a snapshot file is missing or does not match its hash
+├── run.Stopped                    a person asked the learner to stop; the run resumes at the next start
+├── run.RunAbandoned               a run can never finish; the message says why
+├── publish.PublishFailed          the artifact could not be written
+└── rollout_http.RolloutFailed     the service did not sample
+    └── RolloutRefused             the service will not load this candidate, however often it is asked
+"""
+
+
+class LearnerError(Exception):
+    """Root of everything the learner raises on purpose."""

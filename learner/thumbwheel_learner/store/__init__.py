@@ -1,0 +1,1 @@
+"""The learner's own database: what it consumed, what it trained, how far it came."""

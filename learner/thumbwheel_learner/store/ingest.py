@@ -1,0 +1,214 @@
+"""From bus records to rows, inside the caller's transaction: whatever the order or number of deliveries, one result."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Table, or_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import ColumnElement
+from sqlmodel import Session, col, select
+
+from thumbwheel.bus import Record, TopicPartition
+from thumbwheel.events import (
+    Envelope,
+    FeedbackRecorded,
+    LearnerCommand,
+    LearnerReported,
+    PolicyPublished,
+    PolicyRejected,
+    PolicyRouted,
+    TurnCompleted,
+    now_ms,
+    topic_and_key,
+)
+from thumbwheel_learner.errors import LearnerError
+from thumbwheel_learner.store.examine import Accepted, Rejected
+from thumbwheel_learner.store.tables import (
+    CommandRow,
+    DeadLetterRow,
+    FeedbackRow,
+    LearnerTable,
+    OffsetRow,
+    PolicyRow,
+    TurnRow,
+)
+
+K = TypeVar("K")
+
+STATUS_RANK = {"open": 0, "lost": 1, "cut": 2, "complete": 3}
+
+
+class OffsetMoved(LearnerError):
+    """The stored offset is not the expected one: somebody else stored records of this partition; start over from it."""
+
+
+def stored_offset(session: Session, partition: TopicPartition) -> int:
+    """Where to read next: 0 for a partition never seen."""
+    statement = select(OffsetRow.next).where(
+        OffsetRow.topic == partition.topic, OffsetRow.partition == partition.partition
+    )
+    return session.exec(statement).first() or 0
+
+
+def move_offset(session: Session, partition: TopicPartition, *, expected: int, reached: int) -> None:
+    """Move the stored offset, in the transaction that stores the rows before it; raises `OffsetMoved`."""
+    if expected == 0:
+        insert_if_new(session, OffsetRow, [{"topic": partition.topic, "partition": partition.partition, "next": 0}])
+    statement = (
+        update(OffsetRow)
+        .where(
+            col(OffsetRow.topic) == partition.topic,
+            col(OffsetRow.partition) == partition.partition,
+            col(OffsetRow.next) == expected,
+        )
+        .values(next=reached)
+    )
+    if session.connection().execute(statement).rowcount != 1:
+        raise OffsetMoved(f"{partition.topic}/{partition.partition}: the stored offset is no longer {expected}")
+
+
+def store_batch(session: Session, accepted: Sequence[Accepted], rejected: Sequence[Rejected]) -> None:
+    """Write rows and dead letters; the highest rank or revision wins, whichever came first."""
+    now = now_ms()
+    turns: dict[tuple[str, str], dict[str, Any]] = {}
+    feedback: dict[tuple[str, str], dict[str, Any]] = {}
+    policies: dict[str, dict[str, Any]] = {}
+    commands: dict[str, dict[str, Any]] = {}
+    for record, envelope in accepted:
+        match envelope.event:
+            case TurnCompleted() as event:
+                _keep(turns, (envelope.tenant, event.completion_id), _turn(record, envelope, event, now), _TURN_ORDER)
+            case FeedbackRecorded() as event:
+                row = _feedback(record, envelope, event, now)
+                _keep(feedback, (envelope.tenant, event.feedback_id), row, _FEEDBACK_ORDER)
+            case PolicyPublished() | PolicyRouted() | PolicyRejected() as event:
+                _keep(policies, topic_and_key(event)[1], _policy(record, envelope, event), _POLICY_ORDER)
+            case LearnerCommand() as event:
+                commands[envelope.event_id] = {
+                    "event_id": envelope.event_id,
+                    "command": event.command,
+                    "stages": ",".join(event.stages),
+                    "created_ms": event.created_ms,
+                    "handled": False,
+                }
+            case LearnerReported():
+                pass
+    _keep_highest(session, TurnRow, turns.values(), ("tenant", "completion_id"), _TURN_ORDER)
+    _keep_highest(session, FeedbackRow, feedback.values(), ("tenant", "feedback_id"), _FEEDBACK_ORDER)
+    _keep_highest(session, PolicyRow, policies.values(), ("key",), _POLICY_ORDER)
+    insert_if_new(session, CommandRow, list(commands.values()))
+    insert_if_new(session, DeadLetterRow, [_dead_letter(item, now) for item in rejected])
+
+
+_TURN_ORDER = ("rank", "finished_ms", "event_id")
+_FEEDBACK_ORDER = ("revision", "event_id")
+_POLICY_ORDER = ("rank", "event_id")
+
+
+def _turn(record: Record, envelope: Envelope, event: TurnCompleted, now: int) -> dict[str, Any]:
+    return {
+        "tenant": envelope.tenant,
+        "completion_id": event.completion_id,
+        "event_id": envelope.event_id,
+        "rank": STATUS_RANK[event.status],
+        "finished_ms": event.finished_ms,
+        "conversation_id": event.conversation_id,
+        "policy_version": event.policy_version,
+        "status": event.status,
+        "origin": event.origin,
+        "created_ms": event.created_ms,
+        "stored_ms": now,
+        "body": record.value,
+    }
+
+
+def _feedback(record: Record, envelope: Envelope, event: FeedbackRecorded, now: int) -> dict[str, Any]:
+    return {
+        "tenant": envelope.tenant,
+        "feedback_id": event.feedback_id,
+        "revision": event.revision,
+        "event_id": envelope.event_id,
+        "digest": hashlib.sha256(msgspec.json.encode(event, order="sorted")).hexdigest(),
+        "kind": str(event.feedback.__struct_config__.tag),
+        "retracted": event.retracted,
+        "turn_status": event.turn_status,
+        "completion_id": event.completion_id,
+        "created_ms": event.created_ms,
+        "stored_ms": now,
+        "body": record.value,
+    }
+
+
+def _policy(
+    record: Record, envelope: Envelope, event: PolicyPublished | PolicyRouted | PolicyRejected
+) -> dict[str, Any]:
+    return {
+        "key": topic_and_key(event)[1],
+        "rank": event.epoch if isinstance(event, PolicyRouted) else event.created_ms,
+        "event_id": envelope.event_id,
+        "version": event.version,
+        "body": record.value,
+    }
+
+
+def _dead_letter(item: Rejected, now: int) -> dict[str, Any]:
+    record, reason = item
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "reason": reason.replace("\0", "\\0"),
+        "key": record.key.encode("utf-8", "surrogatepass"),
+        "value": record.value,
+        "created_ms": now,
+    }
+
+
+def _keep(rows: dict[K, dict[str, Any]], key: K, row: dict[str, Any], order: tuple[str, ...]) -> None:
+    """Within one batch: one row per key, the highest (PostgreSQL refuses two of the same in one statement)."""
+    held = rows.get(key)
+    if held is None or [row[c] for c in order] > [held[c] for c in order]:
+        rows[key] = row
+
+
+def _keep_highest(
+    session: Session,
+    table: type[LearnerTable],
+    rows: Iterable[dict[str, Any]],
+    keys: tuple[str, ...],
+    order: tuple[str, ...],
+) -> None:
+    """Upsert, only where the new row is higher by `order` (compared as a tuple)."""
+    values = list(rows)
+    if not values:
+        return
+    statement = _insert(session, table)
+    target: Table = table.__table__  # pyright: ignore[reportAttributeAccessIssue]
+    new = statement.excluded
+    last = target.c[order[-1]]
+    higher: ColumnElement[bool] = new[last.name] > (last.collate("C") if _is_postgres(session) else last)
+    for name in reversed(order[:-1]):
+        higher = or_(new[name] > target.c[name], (new[name] == target.c[name]) & higher)
+    statement = statement.on_conflict_do_update(
+        index_elements=list(keys),
+        set_={name: new[name] for name in values[0] if name not in keys},
+        where=higher,
+    )
+    session.connection().execute(statement, values)
+
+
+def insert_if_new(session: Session, table: type[LearnerTable], rows: list[dict[str, Any]]) -> None:
+    """Insert the rows whose primary key is not there yet."""
+    if rows:
+        session.connection().execute(_insert(session, table).on_conflict_do_nothing(), rows)
+
+
+def _insert(session: Session, table: type[LearnerTable]) -> Any:
+    module = postgresql if _is_postgres(session) else sqlite
+    return module.insert(table.__table__)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _is_postgres(session: Session) -> bool:
+    return session.connection().dialect.name == "postgresql"

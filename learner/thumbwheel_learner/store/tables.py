@@ -1,0 +1,170 @@
+"""Every table of the learner's own database; only the learner touches it.
+
+Names carry a `learner_` prefix and their own metadata, so that service and learner may share one PostgreSQL database.
+"""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Text
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+_BIG = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class LearnerTable(SQLModel, registry=registry(metadata=MetaData())):
+    """Keeps the learner's tables out of the service's metadata when both are imported by one process."""
+
+
+class OffsetRow(LearnerTable, table=True):
+    """The next offset to store of a partition; it moves in the transaction that stores the rows before it."""
+
+    __tablename__ = "learner_offset"
+
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    next: int = Field(default=0, sa_type=_BIG)
+
+
+class TurnRow(LearnerTable, table=True):
+    """A chat turn; `body` is the envelope (of `events.TurnCompleted`) as it came."""
+
+    __tablename__ = "learner_turn"
+    __table_args__ = (Index("learner_turn_prompts", "origin", "status", "created_ms"),)
+
+    tenant: str = Field(primary_key=True)
+    completion_id: str = Field(primary_key=True)
+    event_id: str
+    rank: int
+    """Orders several events of one turn, whatever order they arrive in: complete over cut over lost over open."""
+    finished_ms: int = Field(sa_type=_BIG)
+    conversation_id: str
+    policy_version: str
+    status: str
+    origin: str
+    created_ms: int = Field(sa_type=_BIG)
+    stored_ms: int = Field(sa_type=_BIG)
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class FeedbackRow(LearnerTable, table=True):
+    """The highest revision seen of a piece of feedback, retractions included; `body` is the envelope as it came."""
+
+    __tablename__ = "learner_feedback"
+    __table_args__ = (Index("learner_feedback_stored", "stored_ms"),)
+
+    tenant: str = Field(primary_key=True)
+    feedback_id: str = Field(primary_key=True)
+    revision: int = Field(sa_type=_BIG)
+    event_id: str
+    digest: str
+    kind: str
+    retracted: bool
+    turn_status: str | None = None
+    completion_id: str | None = None
+    created_ms: int = Field(sa_type=_BIG)
+    stored_ms: int = Field(sa_type=_BIG)
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class PolicyRow(LearnerTable, table=True):
+    """What the policy topic says, latest per key; `rank` orders (the epoch of a route, the time of the others)."""
+
+    __tablename__ = "learner_policy"
+
+    key: str = Field(primary_key=True)
+    rank: int = Field(sa_type=_BIG)
+    event_id: str
+    version: str
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class CommandRow(LearnerTable, table=True):
+    """An operator's command, carried out once however often it is delivered."""
+
+    __tablename__ = "learner_command"
+
+    event_id: str = Field(primary_key=True)
+    command: str
+    stages: str
+    """Comma-separated; empty: all that are configured."""
+    created_ms: int = Field(sa_type=_BIG)
+    handled: bool = False
+
+
+class DeadLetterRow(LearnerTable, table=True):
+    """A record that is not an event or breaks the contract, kept as it came."""
+
+    __tablename__ = "learner_dead_letter"
+
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    offset: int = Field(primary_key=True, sa_type=_BIG)
+    reason: str = Field(sa_column=Column(Text, nullable=False))
+    key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    value: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    created_ms: int = Field(sa_type=_BIG)
+
+
+class SnapshotRow(LearnerTable, table=True):
+    """A frozen dataset on disk."""
+
+    __tablename__ = "learner_snapshot"
+
+    hash: str = Field(primary_key=True)
+    file: str
+    """Relative to the data directory."""
+    counts: str = Field(sa_column=Column(Text, nullable=False))
+    created_ms: int = Field(sa_type=_BIG)
+
+
+class RunRow(LearnerTable, table=True):
+    """One training run and how far it came."""
+
+    __tablename__ = "learner_run"
+    __table_args__ = (Index("learner_run_state", "state", "started_ms"),)
+
+    run_id: str = Field(primary_key=True)
+    state: str
+    """running | published | rejected | halted | skipped | failed | abandoned"""
+    stage: str
+    stages: str
+    """Comma-separated, in order."""
+    trigger: str
+    reason: str = Field(default="", sa_column=Column(Text, nullable=False))
+    snapshot: str | None = None
+    parent: str
+    base: str
+    """Fingerprint of the base model."""
+    frozen_ms: int = Field(sa_type=_BIG)
+    """Labels stored after this moment are new to the next run."""
+    started_ms: int = Field(sa_type=_BIG)
+    finished_ms: int | None = Field(default=None, sa_type=_BIG)
+    version: str | None = None
+    attempts: int = 1
+    detail: str = Field(default="{}", sa_column=Column(Text, nullable=False))
+    """JSON: the result of each finished stage."""
+
+
+class VersionRow(LearnerTable, table=True):
+    """A version name once given, and how far its publication came: writing | written | announced | withdrawn."""
+
+    __tablename__ = "learner_version"
+
+    version: str = Field(primary_key=True)
+    number: int = Field(unique=True)
+    run_id: str = Field(unique=True)
+    state: str
+    created_ms: int = Field(sa_type=_BIG)
+
+
+class RewardModelRow(LearnerTable, table=True):
+    """A trained reward model; the newest accepted one is the current one."""
+
+    __tablename__ = "learner_reward_model"
+
+    reward_id: str = Field(primary_key=True)
+    run_id: str
+    folder: str
+    """Relative to the data directory."""
+    snapshot: str
+    metrics: str = Field(sa_column=Column(Text, nullable=False))
+    created_ms: int = Field(sa_type=_BIG)

@@ -10,7 +10,6 @@ nothing of it before the signature and every digest agree.
 
 import hashlib
 import hmac
-import os
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
     created_ms: int
     files: dict[str, str]
     """sha256 per file name."""
-    snapshot: dict[str, Any] = msgspec.field(default_factory=dict)
+    snapshot: dict[str, Any] = {}
     """Dataset snapshot: hash, counts, and where its event ids are listed."""
-    reward_model: dict[str, Any] = msgspec.field(default_factory=dict)
-    metrics: dict[str, Any] = msgspec.field(default_factory=dict)
-    verdict: dict[str, Any] = msgspec.field(default_factory=dict)
+    reward_model: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    verdict: dict[str, Any] = {}
     schema_version: int = 1
     signature: str = ""
 
@@ -132,6 +131,6 @@ def inside(store: Path, relative: str) -> Path:
     """Resolve a path below the store; raises `OutsideStore` when it leaves it or passes through a symbolic link."""
     root = store.resolve()
     path = root / relative
-    if os.path.isabs(relative) or ".." in Path(relative).parts or path.resolve() != path:
+    if Path(relative).is_absolute() or ".." in Path(relative).parts or path.resolve() != path:
         raise OutsideStore(f"{relative!r} is not a plain path inside the artifact store")
     return path

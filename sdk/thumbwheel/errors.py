@@ -14,12 +14,17 @@ ThumbwheelError
 │   ├── UnprocessableEntity 422
 │   ├── RateLimited         429   `retry_after` in seconds
 │   └── ServerError         5xx
+├── UnexpectedAnswer              a success whose body this SDK does not understand
 ├── StreamBroken                  a stream ended before `[DONE]`
 ├── bus.BusError                  BusUnavailable, OffsetOutOfRange
 └── artifact.ArtifactError        see thumbwheel.artifact
 """
 
-from typing import Any
+import math
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, cast
 
 
 class ThumbwheelError(Exception):
@@ -36,6 +41,10 @@ class ConnectionFailed(ThumbwheelError):
 
 class TimedOut(ConnectionFailed):
     """The service did not answer in time."""
+
+
+class UnexpectedAnswer(ThumbwheelError):
+    """A success status with a body that this version of the SDK does not understand; is that really a Thumbwheel?"""
 
 
 class StreamBroken(ThumbwheelError):
@@ -116,3 +125,47 @@ BY_STATUS: dict[int, type[ApiError]] = {
 def for_status(status: int) -> type[ApiError]:
     """The error class of an HTTP status."""
     return BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
+
+
+def api_error(status: int, body: Any, headers: Mapping[str, str]) -> ApiError:
+    """The error for an answer: understands problem+json, OpenAI's error object, and whatever a proxy may say.
+
+    `body` is the decoded JSON, or the text when it was none.
+    """
+    said = _mapping(body)
+    inner = said.get("error")
+    said = _mapping(inner) or said
+    message = said.get("detail") or said.get("message") or said.get("title")
+    field = said.get("field") or said.get("param")
+    if not message:
+        message = f"HTTP {status}: {str(inner or body or '').strip()[:200] or 'no details'}"
+    elif field and str(field) not in str(message):
+        message = f"{message} (field: {field})"
+    code = said.get("code") or said.get("type")
+    return for_status(status)(
+        str(message),
+        status=status,
+        code=None if code is None else str(code),
+        field=None if field is None else str(field),
+        request_id=headers.get("x-request-id"),
+        body=body,
+        retry_after=retry_after(headers.get("retry-after")),
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds to wait by a `Retry-After` header (seconds or an HTTP date); None when absent or unreadable."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -50,14 +50,14 @@ class TurnCompleted(Struct, frozen=True, kw_only=True, tag="turn_completed", tag
     routing_propensity: float = 1.0
     prompt_token_ids: list[int] | None = None
     sampling: Sampling | None = None
-    metadata: Metadata = msgspec.field(default_factory=dict)
+    metadata: Metadata = {}
     schema_version: int = 1
 
 
 class FeedbackRecorded(Struct, frozen=True, kw_only=True, tag="feedback_recorded", tag_field="type"):
-    """One revision of one piece of feedback, with the prompt and answers it speaks of (topic feedback, key feedback id).
+    """One revision of one piece of feedback, with the prompt and answers it speaks of.
 
-    The reader keeps the highest revision per `feedback_id`; `retracted` is one more revision.
+    Topic feedback, key feedback id. The reader keeps the highest revision per id; `retracted` is one more revision.
     """
 
     feedback_id: str
@@ -69,7 +69,7 @@ class FeedbackRecorded(Struct, frozen=True, kw_only=True, tag="feedback_recorded
     conversation_id: str | None = None
     policy_version: str | None = None
     turn_status: TurnStatus | None = None
-    messages: list[Message] = msgspec.field(default_factory=list)
+    messages: list[Message] = []
     answer: str | None = None
     other_answer: str | None = None
     turn_created_ms: int | None = None
@@ -116,7 +116,7 @@ class LearnerCommand(Struct, frozen=True, kw_only=True, tag="learner_command", t
 
     command: Literal["now", "pause", "resume"]
     created_ms: int
-    stages: list[Literal["sft", "reward", "ppo"]] = msgspec.field(default_factory=list)
+    stages: list[Literal["sft", "reward", "ppo"]] = []
     """Only these stages for this run; empty: all that are configured."""
     schema_version: int = 1
 

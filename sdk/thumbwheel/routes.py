@@ -1,21 +1,21 @@
 """The public HTTP routes, agreed between SDK and service.
 
-    POST   /v1/chat/completions            OpenAI's body                      -> OpenAI's body + `thumbwheel: ChatStamp`
-    GET    /v1/models
-    POST   /v1/feedback                    types.Feedback                     -> FeedbackRecord
-    POST   /v1/feedback/batch              FeedbackBatch                      -> FeedbackBatchResult
-    GET    /v1/feedback                    ?completion_id&conversation_id&cursor&limit       -> FeedbackPage
-    GET    /v1/feedback/{feedback_id}                                         -> FeedbackRecord
-    DELETE /v1/feedback/{feedback_id}                                         -> FeedbackRecord (retracted)
-    GET    /v1/feedback/{feedback_id}/history                                 -> FeedbackHistory
-    POST   /v1/turns                       TurnIn                             -> Turn
-    GET    /v1/turns                       ?conversation_id&user&cursor&limit -> TurnPage
-    GET    /v1/turns/{completion_id}                                          -> Turn
-    GET    /v1/status                                                         -> ServiceStatus
-    GET    /v1/policies                                             (admin)   -> PolicyList
-    POST   /v1/policies/{version}/promote                           (admin)   -> PolicyList
-    POST   /v1/policies/rollback           RollbackIn               (admin)   -> PolicyList
-    POST   /v1/learner/commands            LearnerCommandIn         (admin)   -> LearnerCommandIn
+POST   /v1/chat/completions            OpenAI's body                      -> OpenAI's body + `thumbwheel: ChatStamp`
+GET    /v1/models
+POST   /v1/feedback                    types.Feedback                     -> FeedbackRecord
+POST   /v1/feedback/batch              FeedbackBatch                      -> FeedbackBatchResult
+GET    /v1/feedback                    ?completion_id&conversation_id&cursor&limit       -> FeedbackPage
+GET    /v1/feedback/{feedback_id}                                         -> FeedbackRecord
+DELETE /v1/feedback/{feedback_id}                                         -> FeedbackRecord (retracted)
+GET    /v1/feedback/{feedback_id}/history                                 -> FeedbackHistory
+POST   /v1/turns                       TurnIn                             -> Turn
+GET    /v1/turns                       ?conversation_id&user&cursor&limit -> TurnPage
+GET    /v1/turns/{completion_id}                                          -> Turn
+GET    /v1/status                                                         -> ServiceStatus
+GET    /v1/policies                                             (admin)   -> PolicyList
+POST   /v1/policies/{version}/promote                           (admin)   -> PolicyList
+POST   /v1/policies/rollback           RollbackIn               (admin)   -> PolicyList
+POST   /v1/learner/commands            LearnerCommandIn         (admin)   -> LearnerCommandIn
 """
 
 CHAT = "/v1/chat/completions"

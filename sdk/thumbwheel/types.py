@@ -37,7 +37,7 @@ class _Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
 
     user: Identifier | None = None
     source: Source = "human"
-    metadata: Metadata = msgspec.field(default_factory=dict)
+    metadata: Metadata = {}
 
 
 class _OnAnswer(_Given, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", omit_defaults=True):
@@ -51,7 +51,7 @@ class Thumb(_OnAnswer, frozen=True, kw_only=True, tag="thumb"):
     """A thumb, with the reasons if the person likes to say."""
 
     value: Literal["up", "down"]
-    reasons: Annotated[list[Label], Meta(max_length=10)] = msgspec.field(default_factory=list)
+    reasons: Annotated[list[Label], Meta(max_length=10)] = []
     comment: Comment | None = None
 
 
@@ -180,7 +180,7 @@ class TurnIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     user: Identifier | None = None
     model: Label | None = None
     created_ms: int | None = None
-    metadata: Metadata = msgspec.field(default_factory=dict)
+    metadata: Metadata = {}
 
 
 class TurnChoice(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -192,7 +192,7 @@ class TurnChoice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     token_ids: list[int] | None = None
     logprobs: list[float] | None = None
     """Log-probability of each sampled token under the behaviour distribution, in nats; same length as `token_ids`."""
-    tool_calls: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    tool_calls: list[dict[str, Any]] = []
 
 
 class Sampling(Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -240,11 +240,11 @@ class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
     finished_ms: int | None = None
     user: str | None = None
     model: str | None = None
-    messages: list[Message] = msgspec.field(default_factory=list)
-    choices: list[TurnChoice] = msgspec.field(default_factory=list)
+    messages: list[Message] = []
+    choices: list[TurnChoice] = []
     sampling: Sampling | None = None
-    metadata: Metadata = msgspec.field(default_factory=dict)
-    feedback: list[FeedbackRecord] = msgspec.field(default_factory=list)
+    metadata: Metadata = {}
+    feedback: list[FeedbackRecord] = []
 
 
 class TurnPage(Struct, frozen=True, kw_only=True):
@@ -272,9 +272,9 @@ class PolicyVersion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parent: str | None = None
     created_ms: int = 0
     reason: str | None = None
-    metrics: dict[str, Any] = msgspec.field(default_factory=dict)
-    verdict: dict[str, Any] = msgspec.field(default_factory=dict)
-    lineage: dict[str, Any] = msgspec.field(default_factory=dict)
+    metrics: dict[str, Any] = {}
+    verdict: dict[str, Any] = {}
+    lineage: dict[str, Any] = {}
     swap_seconds: float | None = None
 
 
@@ -296,7 +296,7 @@ class LearnerCommandIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A word to the learner; `stages` only narrows `now` (empty: all that are configured)."""
 
     command: Literal["now", "pause", "resume"]
-    stages: list[Literal["sft", "reward", "ppo"]] = msgspec.field(default_factory=list)
+    stages: list[Literal["sft", "reward", "ppo"]] = []
 
 
 class LearnerStatus(Struct, frozen=True, kw_only=True):
@@ -312,8 +312,8 @@ class LearnerStatus(Struct, frozen=True, kw_only=True):
     labels_new: int
     """Since the last finished run."""
     updated_ms: int
-    reward_model: dict[str, Any] = msgspec.field(default_factory=dict)
-    last_run: dict[str, Any] = msgspec.field(default_factory=dict)
+    reward_model: dict[str, Any] = {}
+    last_run: dict[str, Any] = {}
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):

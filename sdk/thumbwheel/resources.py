@@ -1,0 +1,242 @@
+"""What `Client` groups under `feedback`, `turns`, `policies` and `learner`."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol, TypeVar, Unpack
+
+from thumbwheel import calls, options, types
+from thumbwheel.calls import Call, Stage
+
+T = TypeVar("T")
+
+
+class Sender(Protocol):
+    """Sends a call and reads its answer."""
+
+    def send(self, call: Call[T], /) -> T:
+        """The typed answer; raises `ThumbwheelError`."""
+        ...
+
+
+class FeedbackResource:
+    """Every kind of feedback, and reading it back. All methods raise `ApiError` and `ConnectionFailed`.
+
+    Changing one's mind is sending the same kind again; `retract` withdraws. A POST carries one `Idempotency-Key` over
+    all its retries; give your own to make it one across processes too.
+    """
+
+    def __init__(self, sender: Sender) -> None:
+        self._send = sender.send
+
+    def give(self, feedback: types.Feedback, *, idempotency_key: str | None = None) -> types.FeedbackRecord:
+        """Send feedback of any kind."""
+        return self._send(calls.give(feedback, idempotency_key))
+
+    def thumb(
+        self,
+        completion_id: str,
+        value: Literal["up", "down"],
+        *,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.ThumbOptions],
+    ) -> types.FeedbackRecord:
+        """A thumb up or down, with `reasons` and a `comment` if the person likes to say."""
+        return self.give(
+            types.Thumb(completion_id=completion_id, value=value, **given), idempotency_key=idempotency_key
+        )
+
+    def rating(
+        self,
+        completion_id: str,
+        value: int,
+        *,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.Commented],
+    ) -> types.FeedbackRecord:
+        """One to five stars."""
+        return self.give(
+            types.Rating(completion_id=completion_id, value=value, **given), idempotency_key=idempotency_key
+        )
+
+    def flag(
+        self,
+        completion_id: str,
+        value: Literal["hallucination", "unsafe", "biased", "off_brand", "other"],
+        *,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.Commented],
+    ) -> types.FeedbackRecord:
+        """Something is wrong beyond taste."""
+        return self.give(types.Flag(completion_id=completion_id, value=value, **given), idempotency_key=idempotency_key)
+
+    def comparison(
+        self,
+        completion_id: str,
+        value: Literal["this", "other", "tie"],
+        *,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.ComparisonOptions],
+    ) -> types.FeedbackRecord:
+        """This answer against `other_completion_id` (`other_choice`) or `other_text`."""
+        return self.give(
+            types.Comparison(completion_id=completion_id, value=value, **given), idempotency_key=idempotency_key
+        )
+
+    def correction(
+        self,
+        completion_id: str,
+        text: str,
+        *,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.OnAnswer],
+    ) -> types.FeedbackRecord:
+        """What the answer should have been."""
+        return self.give(
+            types.Correction(completion_id=completion_id, text=text, **given), idempotency_key=idempotency_key
+        )
+
+    def critique(
+        self,
+        completion_id: str,
+        text: str,
+        *,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.CritiqueOptions],
+    ) -> types.FeedbackRecord:
+        """What is wrong with the answer, in words; several may stand side by side."""
+        return self.give(
+            types.Critique(completion_id=completion_id, text=text, **given), idempotency_key=idempotency_key
+        )
+
+    def demonstration(
+        self,
+        messages: str | list[types.Message],
+        text: str,
+        *,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.DemonstrationOptions],
+    ) -> types.FeedbackRecord:
+        """The answer that a conversation deserves, without any completion of ours."""
+        return self.give(
+            types.Demonstration(messages=options.as_messages(messages), text=text, **given),
+            idempotency_key=idempotency_key,
+        )
+
+    def outcome(
+        self,
+        name: str,
+        value: bool | float,
+        *,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.OutcomeOptions],
+    ) -> types.FeedbackRecord:
+        """What became of the chat, e.g. `outcome("solved", True, conversation_id=...)`."""
+        return self.give(types.Outcome(name=name, value=value, **given), idempotency_key=idempotency_key)
+
+    def batch(
+        self, items: Sequence[types.Feedback], *, idempotency_key: str | None = None
+    ) -> types.FeedbackBatchResult:
+        """Up to 256 pieces at once; each item of the result speaks for itself, a bad one fails alone."""
+        return self._send(calls.give_batch(items, idempotency_key))
+
+    def retract(self, feedback_id: str) -> types.FeedbackRecord:
+        """Withdraw; the history stays."""
+        return self._send(calls.retract(feedback_id))
+
+    def get(self, feedback_id: str) -> types.FeedbackRecord:
+        """The current revision."""
+        return self._send(calls.feedback(feedback_id))
+
+    def history(self, feedback_id: str) -> types.FeedbackHistory:
+        """Every revision, oldest first."""
+        return self._send(calls.feedback_history(feedback_id))
+
+    def list(
+        self, *, completion_id: str | None = None, conversation_id: str | None = None, page_size: int | None = None
+    ) -> Iterator[types.FeedbackRecord]:
+        """Feedback, newest first; pages are fetched as the iterator reaches them."""
+        cursor: str | None = None
+        while True:
+            page = self._send(
+                calls.feedback_page(
+                    completion_id=completion_id, conversation_id=conversation_id, cursor=cursor, limit=page_size
+                )
+            )
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+
+class TurnsResource:
+    """Recorded turns. All methods raise `ApiError` and `ConnectionFailed`."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._send = sender.send
+
+    def create(
+        self,
+        messages: str | list[types.Message],
+        answers: list[str],
+        *,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.TurnOptions],
+    ) -> types.Turn:
+        """Record answers that another model or a human gave elsewhere, so that feedback can be given on them."""
+        turn = types.TurnIn(messages=options.as_messages(messages), answers=answers, **given)
+        return self._send(calls.create_turn(turn, idempotency_key))
+
+    def get(self, completion_id: str) -> types.Turn:
+        """One turn with its feedback."""
+        return self._send(calls.turn(completion_id))
+
+    def list(
+        self, *, conversation_id: str | None = None, user: str | None = None, page_size: int | None = None
+    ) -> Iterator[types.Turn]:
+        """Turns, newest first; pages are fetched as the iterator reaches them."""
+        cursor: str | None = None
+        while True:
+            page = self._send(
+                calls.turn_page(conversation_id=conversation_id, user=user, cursor=cursor, limit=page_size)
+            )
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+
+class PoliciesResource:
+    """Policy versions; needs an admin key."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._send = sender.send
+
+    def list(self) -> types.PolicyList:
+        """All versions, newest first, and the live one."""
+        return self._send(calls.policies())
+
+    def promote(self, version: str) -> types.PolicyList:
+        """Make a loaded version the live one."""
+        return self._send(calls.promote(version))
+
+    def rollback(self, version: str | None = None) -> types.PolicyList:
+        """Go back to `version`, or to the one that was live before."""
+        return self._send(calls.rollback(version))
+
+
+class LearnerResource:
+    """A word to the learner; needs an admin key. It acts when it next looks, within seconds."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._send = sender.send
+
+    def now(self, stages: Sequence[Stage] = ()) -> types.LearnerCommandIn:
+        """Start a training run now; `stages` narrows it to these."""
+        return self._send(calls.learner("now", stages))
+
+    def pause(self) -> types.LearnerCommandIn:
+        """Start no more runs until `resume`."""
+        return self._send(calls.learner("pause"))
+
+    def resume(self) -> types.LearnerCommandIn:
+        """Go on after `pause`."""
+        return self._send(calls.learner("resume"))

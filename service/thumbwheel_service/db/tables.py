@@ -47,6 +47,8 @@ class CompletionRow(SQLModel, table=True):
     __tablename__ = "completion"
     __table_args__ = (
         Index("completion_conversation", "tenant", "conversation_id", "created_ms"),
+        Index("completion_user", "tenant", "user", "created_ms"),
+        Index("completion_recent", "tenant", "created_ms", "completion_id"),
         Index("completion_open", "status", "owner"),
     )
 
@@ -89,6 +91,7 @@ class FeedbackRow(SQLModel, table=True):
         Index("feedback_completion", "tenant", "completion_id"),
         Index("feedback_conversation", "tenant", "conversation_id"),
         Index("feedback_other", "other_completion_id"),
+        Index("feedback_recent", "tenant", "created_ms", "feedback_id"),
     )
 
     feedback_id: str = Field(primary_key=True)

@@ -1,18 +1,34 @@
 """One writer with group commit: many callers share one fsync, and a bad unit fails its own caller alone."""
 
 import asyncio
+import logging
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session
 
-from thumbwheel_service.errors import ServiceError, TooMany, Unavailable
+from thumbwheel_service.errors import TooMany, Unavailable
 
 T = TypeVar("T")
+Notes = Mapping[str, Any]
+"""What the units of a group left in `session.info`, e.g. which partitions of the log grew."""
+_log = logging.getLogger(__name__)
+_CULPRITS = 8
+"""So many units of one group may fail on the database's side before the whole group is refused."""
+
+
+class WriterClosed(Unavailable):
+    """The service is stopping."""
+
+
+class NotWritten(Unavailable):
+    """The database did not accept the write: full, gone, or locked by somebody else. Nothing was stored."""
 
 
 class _Job(NamedTuple):
@@ -21,60 +37,88 @@ class _Job(NamedTuple):
     future: asyncio.Future[Any]
 
 
-class WriterClosed(Unavailable):
-    """The service is stopping."""
+class _Outcome(NamedTuple):
+    job: _Job
+    result: Any
+    error: BaseException | None
+
+
+class _Culprit(Exception):
+    """A unit met an `OperationalError`: its transaction may be gone, so the others of the group start again."""
+
+    def __init__(self, job: _Job, error: OperationalError) -> None:
+        super().__init__()
+        self.job = job
+        self.error = error
 
 
 class Writer:
     """Runs units of work in one thread, in order; each unit in its own savepoint, all that wait in one transaction.
 
     A unit is a function of a `Session`. `await run(unit)` returns its result once it is committed and on disk. What
-    the unit raises reaches its own caller; when the commit itself fails every caller of the group gets `Unavailable`.
+    the unit raises reaches its own caller alone; when the database itself fails, nobody of the group is told yes.
+    A unit may be run again when another unit of its group broke the transaction, so it must have no effects beside
+    its session. It neither commits nor rolls back.
     """
 
     def __init__(self, engine: Engine, *, capacity: int = 4096, group: int = 256) -> None:
         self._engine = engine
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=capacity)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._capacity = capacity
         self._group = group
         self._closed = False
-        self._after_commit: list[Callable[[], None]] = []
+        self._gate = threading.Lock()
+        self._after_commit: list[Callable[[Notes], None]] = []
+        self._observe: Callable[[int, float], None] = _ignore
         self._thread = threading.Thread(target=self._loop, name="writer", daemon=True)
         self._thread.start()
 
-    def on_commit(self, callback: Callable[[], None]) -> None:
-        """Call `callback` from the writer thread after every commit (e.g. to wake readers of the log)."""
+    @property
+    def depth(self) -> int:
+        """Units that wait."""
+        return self._jobs.qsize()
+
+    def on_commit(self, callback: Callable[[Notes], None]) -> None:
+        """Call `callback(notes)` from the writer thread after every commit (e.g. to wake readers of the log)."""
         self._after_commit.append(callback)
 
+    def observe(self, callback: Callable[[int, float], None]) -> None:
+        """Call `callback(units, seconds)` from the writer thread for every committed group."""
+        self._observe = callback
+
     async def run(self, unit: Callable[[Session], T]) -> T:
-        """Run `unit` durably; raises what it raises, `TooMany` when the queue is full, `Unavailable` on a failed commit."""
-        if self._closed:
-            raise WriterClosed("the service is stopping")
+        """Run `unit` durably; raises what it raises, `TooMany` when too many wait, `Unavailable` when nothing was stored.
+
+        A cancelled caller leaves the unit running: whether it was stored is then unknown to it, as after any lost
+        connection.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        try:
-            self._jobs.put_nowait(_Job(unit, loop, future))
-        except queue.Full as error:
-            raise TooMany("the write queue is full") from error
+        with self._gate:
+            if self._closed:
+                raise WriterClosed("the service is stopping")
+            if self._jobs.qsize() >= self._capacity:
+                raise TooMany("too many writes are waiting")
+            self._jobs.put(_Job(unit, loop, future))
         return await asyncio.shield(future)
 
     def close(self) -> None:
-        """Finish what is queued, then stop the thread."""
-        if not self._closed:
-            self._closed = True
-            self._jobs.put(None)
+        """Finish what is queued, then stop the thread; safe to call twice."""
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(None)
         self._thread.join()
 
     def _loop(self) -> None:
-        while True:
-            first = self._jobs.get()
-            if first is None:
-                return
-            jobs, stop = self._gather(first)
-            self._commit(jobs)
-            if stop:
+        while (first := self._jobs.get()) is not None:
+            jobs, last = self._gather(first)
+            _answer(self._write(jobs))
+            if last:
                 return
 
     def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
+        """Everything that waits, up to the size of a group, and whether the writer was told to stop after it."""
         jobs = [first]
         while len(jobs) < self._group:
             try:
@@ -86,58 +130,90 @@ class Writer:
             jobs.append(job)
         return jobs, False
 
-    def _commit(self, jobs: list[_Job]) -> None:
-        done: list[tuple[_Job, Any]] = []
-        failed: list[tuple[_Job, BaseException]] = []
+    def _write(self, jobs: list[_Job]) -> list[_Outcome]:
+        """Commit a group; units that break the transaction are taken out and the others run again without them."""
+        refused: list[_Outcome] = []
+        while jobs:
+            try:
+                return refused + self._commit(jobs)
+            except _Culprit as culprit:
+                refused += _refuse([culprit.job], culprit.error)
+                jobs = [job for job in jobs if job is not culprit.job]
+                if culprit.error.connection_invalidated or len(refused) >= _CULPRITS:
+                    return refused + _refuse(jobs, culprit.error)
+            except Exception as error:
+                return refused + _refuse(jobs, error)
+        return refused
+
+    def _commit(self, jobs: list[_Job]) -> list[_Outcome]:
+        started = time.perf_counter()
+        with (
+            self._engine.connect().execution_options(writes=True) as connection,
+            Session(connection, autoflush=False, expire_on_commit=False) as session,
+        ):
+            with session.begin():
+                outcomes = [_run(session, job) for job in jobs]
+            notes = dict(session.info)
+        self._tell(len(jobs), time.perf_counter() - started, notes)
+        return outcomes
+
+    def _tell(self, units: int, seconds: float, notes: Notes) -> None:
         try:
-            connection = self._engine.connect().execution_options(writes=True)
-            with connection, Session(connection, autoflush=False, expire_on_commit=False) as session:
-                with session.begin():
-                    for job in jobs:
-                        self._run_unit(session, job, done, failed)
-        except Exception as error:
-            reason = Unavailable(f"the database did not accept the write: {error}")
-            reason.__cause__ = error
-            answered = {id(job) for job, _ in failed}
-            failed += [(job, reason) for job in jobs if id(job) not in answered]
-            done = []
-        for job, result in done:
-            _answer(job, result, None)
-        for job, error in failed:
-            _answer(job, None, error)
-        for callback in self._after_commit:
-            callback()
-
-    def _run_unit(
-        self,
-        session: Session,
-        job: _Job,
-        done: list[tuple[_Job, Any]],
-        failed: list[tuple[_Job, BaseException]],
-    ) -> None:
-        try:
-            with session.begin_nested():
-                result = job.unit(session)
-                session.flush()
-        except OperationalError:
-            raise
-        except (ServiceError, DBAPIError, ValueError, TypeError, KeyError, AssertionError) as error:
-            session.expunge_all()
-            failed.append((job, error))
-        else:
-            done.append((job, result))
+            self._observe(units, seconds)
+            for callback in self._after_commit:
+                callback(notes)
+        except Exception:
+            _log.exception("a listener of the writer failed; the write itself is done")
 
 
-def _answer(job: _Job, result: Any, error: BaseException | None) -> None:
-    def settle() -> None:
-        if job.future.cancelled():
-            return
-        if error is not None:
-            job.future.set_exception(error)
-        else:
-            job.future.set_result(result)
-
+def _run(session: Session, job: _Job) -> _Outcome:
     try:
-        job.loop.call_soon_threadsafe(settle)
-    except RuntimeError:
-        pass
+        with session.begin_nested():
+            result = job.unit(session)
+            session.flush()
+    except OperationalError as error:
+        raise _Culprit(job, error) from error
+    except BaseException as error:
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise
+        session.expunge_all()
+        return _Outcome(job, None, error)
+    return _Outcome(job, result, None)
+
+
+def _refuse(jobs: list[_Job], error: Exception) -> list[_Outcome]:
+    _log.error("%d writes were refused: %s", len(jobs), error)
+    outcomes: list[_Outcome] = []
+    for job in jobs:
+        reason = NotWritten("the database did not accept the write; nothing was stored, try again")
+        reason.__cause__ = error
+        outcomes.append(_Outcome(job, None, reason))
+    return outcomes
+
+
+def _answer(outcomes: list[_Outcome]) -> None:
+    """Settle the callers' futures in their own loops, one wake-up per loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        by_loop[outcome.job.loop].append(outcome)
+    for loop, mine in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, mine)
+        except RuntimeError:
+            _log.warning("%d writers' callers are gone: their loop is closed", len(mine))
+
+
+def _settle(outcomes: list[_Outcome]) -> None:
+    for job, result, error in outcomes:
+        if job.future.done():
+            continue
+        if error is None:
+            job.future.set_result(result)
+        elif isinstance(error, StopIteration) or not isinstance(error, Exception):
+            job.future.set_exception(RuntimeError(f"the unit raised {error!r}"))
+        else:
+            job.future.set_exception(error)
+
+
+def _ignore(_units: int, _seconds: float) -> None:
+    return

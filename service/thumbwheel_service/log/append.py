@@ -33,6 +33,8 @@ def append_records(session: Session, records: Sequence[NewRecord]) -> int:
     for record in records:
         if record.topic not in TOPICS:
             raise UnknownTopic(f"unknown topic {record.topic!r}", field="records[].topic")
+    if not records:
+        return 0
     ids = [r.event_id for r in records]
     known = set(session.execute(select(col(LogRow.event_id)).where(col(LogRow.event_id).in_(ids))).scalars())
     groups: dict[tuple[str, int], dict[str, NewRecord]] = defaultdict(dict)

@@ -1,0 +1,174 @@
+"""Every setting of the service, read once from the environment; only the composition root looks at it."""
+
+import ipaddress
+import math
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+from thumbwheel.errors import ConfigurationError
+
+PREFIX = "THUMBWHEEL_"
+N = TypeVar("N", int, float)
+
+
+class BadSetting(ConfigurationError):
+    """A setting is missing or wrong; the message names the variable and says how to mend it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a caller may send and how much may wait, before the service says no."""
+
+    body_bytes: int = 1 << 20
+    """`THUMBWHEEL_MAX_BODY_BYTES`: largest body of a feedback, a batch or a turn."""
+    chat_body_bytes: int = 4 << 20
+    """`THUMBWHEEL_MAX_CHAT_BODY_BYTES`: largest body of a chat (long histories, pictures)."""
+    internal_body_bytes: int = 64 << 20
+    """`THUMBWHEEL_MAX_INTERNAL_BODY_BYTES`: largest body of the learner's requests."""
+    chats_in_flight: int = 256
+    """`THUMBWHEEL_MAX_CHATS`: chats generated at once; more are answered 429."""
+    writes_waiting: int = 4096
+    """`THUMBWHEEL_MAX_WRITES`: units that may wait for the writer; more are answered 429."""
+    drain_seconds: float = 30.0
+    """`THUMBWHEEL_DRAIN_SECONDS`: how long a stopping service waits for chats to end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The service's settings; each is the environment variable `THUMBWHEEL_<NAME>`, with the default given here."""
+
+    data: Path = Path(".thumbwheel")
+    """`DATA`: folder of the state: database, keys, artifacts."""
+    database_url: str = ""
+    """`DATABASE_URL`: `sqlite:///…` or `postgresql://…`; default a SQLite file in `DATA`."""
+    host: str = "127.0.0.1"
+    """`HOST`: address to listen on; anything but loopback needs a chat key."""
+    port: int = 8000
+    """`PORT`."""
+    model: str | None = None
+    """`MODEL`: local path or hub id of a causal language model; default the demo policy."""
+    model_alias: str = "thumbwheel"
+    """`MODEL_ALIAS`: the public name of the live policy."""
+    bus: Literal["embedded", "kafka"] = "embedded"
+    """`BUS`: `kafka` relays the log to a broker; default `kafka` when `KAFKA_BOOTSTRAP` is set, else `embedded`."""
+    kafka_bootstrap: str | None = None
+    """`KAFKA_BOOTSTRAP`: `host:port`, comma-separated."""
+    kafka_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`KAFKA_<OPTION>`: any other option of kafka-python in upper case, e.g. `KAFKA_SECURITY_PROTOCOL`."""
+    artifacts: Path = Path()
+    """`ARTIFACTS`: the artifact store; default `DATA/artifacts`."""
+    signing_key_file: Path = Path()
+    """`SIGNING_KEY`: file of the key that signs manifests; default `DATA/signing.key`, made at the first start."""
+    promote: Literal["auto", "manual"] = "auto"
+    """`PROMOTE`: `manual` moves the route only when a person says so."""
+    replica: str = ""
+    """`REPLICA`: stable name of this replica, by which it finds the turns it left open; default the host's name."""
+    learner_silent_seconds: float = 120.0
+    """`LEARNER_SILENT_SECONDS`: after that long without a report the status shows the learner as stopped."""
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        fill = object.__setattr__
+        fill(self, "data", self.data.absolute())
+        if not self.database_url:
+            fill(self, "database_url", f"sqlite:///{self.data / 'service.db'}")
+        if self.artifacts == Path():
+            fill(self, "artifacts", self.data / "artifacts")
+        if self.signing_key_file == Path():
+            fill(self, "signing_key_file", self.data / "signing.key")
+        if not self.replica:
+            fill(self, "replica", socket.gethostname())
+        self._validate()
+
+    def _validate(self) -> None:
+        if not self.database_url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
+            raise BadSetting("THUMBWHEEL_DATABASE_URL must start with sqlite:/// or postgresql://")
+        if ":memory:" in self.database_url or self.database_url == "sqlite:///":
+            raise BadSetting("THUMBWHEEL_DATABASE_URL must name a file: what is in memory only is lost feedback")
+        if not 0 <= self.port <= 65535:
+            raise BadSetting(f"THUMBWHEEL_PORT must lie between 0 and 65535, not {self.port}")
+        if self.bus == "kafka" and not self.kafka_bootstrap:
+            raise BadSetting("THUMBWHEEL_BUS=kafka needs THUMBWHEEL_KAFKA_BOOTSTRAP=host:port")
+        if not self.model_alias or "/" in self.model_alias:
+            raise BadSetting("THUMBWHEEL_MODEL_ALIAS must be a name without a slash")
+        if "/" in self.replica:
+            raise BadSetting("THUMBWHEEL_REPLICA must be a name without a slash")
+        if self.data.exists() and not self.data.is_dir():
+            raise BadSetting(f"THUMBWHEEL_DATA={self.data} is a file; name a folder")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+
+_LIMITS: dict[str, tuple[str, type[int] | type[float]]] = {
+    "MAX_BODY_BYTES": ("body_bytes", int),
+    "MAX_CHAT_BODY_BYTES": ("chat_body_bytes", int),
+    "MAX_INTERNAL_BODY_BYTES": ("internal_body_bytes", int),
+    "MAX_CHATS": ("chats_in_flight", int),
+    "MAX_WRITES": ("writes_waiting", int),
+    "DRAIN_SECONDS": ("drain_seconds", float),
+}
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this environment (default: the process's); raises `BadSetting`."""
+    source = os.environ if environment is None else environment
+    given = {k.removeprefix(PREFIX): v for k, v in source.items() if k.startswith(PREFIX) and v != ""}
+    bootstrap = given.get("KAFKA_BOOTSTRAP")
+    bus = _one_of(given, "BUS", ("embedded", "kafka"), "kafka" if bootstrap else "embedded")
+    options = {
+        k.removeprefix("KAFKA_").lower(): v for k, v in given.items() if k.startswith("KAFKA_") and k != "KAFKA_BOOTSTRAP"
+    }
+    return Settings(
+        data=Path(given.get("DATA", ".thumbwheel")).expanduser(),
+        database_url=given.get("DATABASE_URL", ""),
+        host=given.get("HOST", "127.0.0.1"),
+        port=_number(given, "PORT", int, 8000),
+        model=given.get("MODEL"),
+        model_alias=given.get("MODEL_ALIAS", "thumbwheel"),
+        bus=cast(Literal["embedded", "kafka"], bus),
+        kafka_bootstrap=bootstrap,
+        kafka_options=options,
+        artifacts=Path(given.get("ARTIFACTS", "")).expanduser(),
+        signing_key_file=Path(given.get("SIGNING_KEY", "")).expanduser(),
+        promote=cast(Literal["auto", "manual"], _one_of(given, "PROMOTE", ("auto", "manual"), "auto")),
+        replica=given.get("REPLICA", ""),
+        learner_silent_seconds=_number(given, "LEARNER_SILENT_SECONDS", float, 120.0),
+        limits=_limits(given),
+    )
+
+
+def _limits(given: Mapping[str, str]) -> Limits:
+    values: dict[str, float] = {}
+    for name, (attribute, kind) in _LIMITS.items():
+        if name in given:
+            value = _number(given, name, kind, 0)
+            if not 0 < value < math.inf:
+                raise BadSetting(f"{PREFIX}{name} must be positive, not {given[name]}")
+            values[attribute] = value
+    return Limits(**values)  # pyright: ignore[reportArgumentType] - the kinds are in _LIMITS
+
+
+def _number(given: Mapping[str, str], name: str, kind: Callable[[str], N], default: N) -> N:
+    try:
+        return kind(given[name]) if name in given else default
+    except ValueError as error:
+        raise BadSetting(f"{PREFIX}{name} must be a number, not {given[name]!r}") from error
+
+
+def _one_of(given: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:
+    value = given.get(name, default)
+    if value not in allowed:
+        raise BadSetting(f"{PREFIX}{name} must be {' or '.join(allowed)}, not {value!r}")
+    return value

@@ -1,0 +1,53 @@
+"""Intervals over prompts: the prompt is drawn anew, since answers to one prompt resemble each other."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from thumbwheel_demo.report.record import Interval
+
+RESAMPLES = 4000
+SEED = 20_011
+
+PerPrompt = Mapping[str, float]
+"""Mean satisfaction by prompt id."""
+
+
+class NotPaired(ValueError):
+    """The two sides were not measured on the same prompts."""
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean with a 95% percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13); `values` one per prompt.
+
+    Raises `ValueError` without values.
+    """
+    if not values:
+        raise ValueError("no values to average")
+    return pooled_interval([values])
+
+
+def pooled_interval(strata: Sequence[Sequence[float]]) -> Interval:
+    """Mean of the strata's means (seeds, say), its 95% bootstrap interval redrawing prompts inside each stratum."""
+    rng = np.random.default_rng(SEED)
+    means = np.zeros(RESAMPLES)
+    for stratum in strata:
+        column = np.asarray(stratum, dtype=np.float64)
+        picks = rng.integers(0, len(column), size=(RESAMPLES, len(column)))
+        means += column[picks].mean(axis=1) / len(strata)
+    low, high = np.quantile(means, (0.025, 0.975))
+    point = float(np.mean([np.mean(stratum) for stratum in strata]))
+    return Interval(mean=point, low=float(low), high=float(high))
+
+
+def differences(after: PerPrompt, before: PerPrompt) -> list[float]:
+    """Difference per prompt, in the order of the prompts' ids; raises `NotPaired`."""
+    if after.keys() != before.keys():
+        odd = sorted(after.keys() ^ before.keys())
+        raise NotPaired(f"{len(odd)} prompts were measured on one side only, e.g. {odd[0]!r}")
+    return [after[prompt] - before[prompt] for prompt in sorted(after)]
+
+
+def paired_interval(after: PerPrompt, before: PerPrompt) -> Interval:
+    """Mean difference over the same prompts with its 95% interval; raises `NotPaired`."""
+    return mean_interval(differences(after, before))

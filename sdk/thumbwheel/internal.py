@@ -1,7 +1,8 @@
 """Wire types of the service's internal routes, which the learner alone uses (always behind the admin key).
 
     POST   /internal/log                                   append records           LogAppend -> LogAppended
-    GET    /internal/log/{topic}/{partition}?offset&limit&wait_ms                   -> LogPage (MessagePack)
+    POST   /internal/log/read                              long poll                LogRead -> LogPages
+    GET    /internal/log/{topic}/{partition}?offset&limit&wait_ms                   -> LogPage (the same, for one)
     POST   /internal/candidates                            load a hidden adapter    CandidateIn -> CandidateLoaded
     DELETE /internal/candidates/{name}                     unload it
     POST   /internal/rollouts                              sample at low priority   RolloutRequest -> RolloutResult
@@ -54,6 +55,32 @@ class LogPage(Struct, frozen=True):
     """The lowest offset still there (reading below it is `OffsetOutOfRange`, HTTP 410)."""
     next: int
     """The offset the next appended record will get."""
+
+
+class LogPosition(Struct, frozen=True, array_like=True):
+    """Where a reader stands in one partition."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class LogRead(Struct, frozen=True):
+    """Read several partitions at once; answered as soon as any has a record, else empty after `wait_ms`.
+
+    HTTP 410 when a position is below `first` or above `next` of its partition: the detail names it.
+    """
+
+    positions: Annotated[list[LogPosition], Meta(min_length=1, max_length=64)]
+    limit: Annotated[int, Meta(ge=1, le=4096)] = 500
+    """Per partition; a page may hold fewer so that the answer stays below some 8 MiB, never none of those there."""
+    wait_ms: Annotated[int, Meta(ge=0, le=30_000)] = 0
+
+
+class LogPages(Struct, frozen=True):
+    """One page per position, in the order asked."""
+
+    pages: list[LogPage]
 
 
 class CandidateIn(Struct, frozen=True):

@@ -1,0 +1,58 @@
+# One environment, .venv/, made on the first call from requirements/cpu.lock; every target below uses it.
+PYTHON ?= python3
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+DATA   ?= .thumbwheel
+MODEL  ?=
+ARGS   ?=
+
+BIN   := .venv/bin
+SETUP := @$(PYTHON) deploy/setup_venv.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test experiments lint format lock clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv/ (every other target does this first)
+	$(SETUP)
+
+demo: ## the whole loop on simulated people; report in build/demo/ (ARGS="--seed 2 …")
+	$(SETUP)
+	@$(BIN)/thumbwheel demo $(ARGS)
+
+up: ## service and learner; HOST= PORT= DATA= MODEL=<local path or hub id>; Ctrl-C stops all of it
+	$(SETUP)
+	@$(BIN)/thumbwheel up --host "$(HOST)" --port "$(PORT)" --data "$(DATA)" $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+test: ## linters, strict types, import contracts, then the tests
+	$(SETUP)
+	@$(MAKE) --no-print-directory lint-only
+	$(BIN)/python -m pytest -W error $(ARGS)
+
+experiments: ## what each part of the wheel is worth; figures in build/experiments/
+	$(SETUP)
+	@$(BIN)/python -m thumbwheel_demo.experiments $(ARGS)
+
+lint: ## ruff, pyright (strict) and import-linter
+	$(SETUP)
+	@$(MAKE) --no-print-directory lint-only
+
+.PHONY: lint-only
+lint-only:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: ## ruff's formatter and its safe fixes
+	$(SETUP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## resolve requirements/cpu.lock anew (see docs/packaging.md)
+	$(PYTHON) deploy/lock.py $(ARGS)
+
+clean: ## remove build output and caches (never .venv/ or your data)
+	rm -rf build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -117,8 +117,7 @@ def run_steps() -> int:
 def all_steps() -> list[Step]:
     """The steps in order; each depends on those before it."""
     return [
-        Step("check this machine", check_machine, (platform.machine(),)),
-        Step("make the virtual environment", make_venv, (str(VENV),)),
+        Step("make the virtual environment", make_venv, (platform.machine(), str(VENV))),
         Step(f"install {TORCH.read_text().strip()}", install_torch, (TORCH.read_text(),)),
         Step(f"install {locked_packages()} locked packages", install_lock, (LOCK.read_text(),)),
         Step("install thumbwheel itself, editable", install_project, (PROJECT.read_text(),)),
@@ -201,7 +200,7 @@ def print_no_interpreter() -> None:
 # The steps
 
 
-def check_machine(_: Line) -> None:
+def check_machine() -> None:
     """vLLM's CPU wheels are for Linux on two kinds of processor, and take some room."""
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "aarch64"):
         raise StepFailed(
@@ -215,6 +214,7 @@ def check_machine(_: Line) -> None:
 
 def make_venv(_: Line) -> None:
     """Keeps one that works, whichever suitable Python made it."""
+    check_machine()
     works = f"import sys, pip; sys.exit(not {OLDEST} <= sys.version_info[:2] < {TOO_NEW})"
     if PYTHON.exists() and subprocess.run([PYTHON, "-c", works], check=False, capture_output=True).returncode == 0:
         return

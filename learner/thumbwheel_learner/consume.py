@@ -197,19 +197,28 @@ class Consumer:
         for item in items:
             partition = TopicPartition(item.record.topic, item.record.partition)
             reached = {partition: item.record.offset + 1}
-            if isinstance(item, Accepted):
-                try:
-                    self._commit(reached, [item], [])
-                except OperationalError:
-                    raise
-                except (DBAPIError, UnicodeError) as error:
-                    item = Rejected(item.record, f"the store refuses it: {error}")
-            if isinstance(item, Accepted):
-                accepted.append(item)
+            kept = self._commit_or_reject(reached, item)
+            if isinstance(kept, Accepted):
+                accepted.append(kept)
             else:
-                self._commit(reached, [], [item])
-                rejected.append(item)
+                rejected.append(kept)
             self._next.update(reached)
+
+    def _commit_or_reject(
+        self, reached: Mapping[TopicPartition, int], item: Accepted | Rejected
+    ) -> Accepted | Rejected:
+        if isinstance(item, Accepted):
+            try:
+                self._commit(reached, [item], [])
+            except OperationalError:
+                raise
+            except (DBAPIError, UnicodeError) as error:
+                refused = Rejected(item.record, f"the store refuses it: {error}")
+                self._commit(reached, [], [refused])
+                return refused
+            return item
+        self._commit(reached, [], [item])
+        return item
 
     def _pause(self, partition: TopicPartition, record: Record, error: NewerSchema) -> None:
         detail = f"{partition.topic}/{partition.partition}@{record.offset}: {error}; upgrade this learner"

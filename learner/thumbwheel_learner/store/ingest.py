@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Table, or_, update
+from sqlalchemy import or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, col, select
@@ -33,6 +33,7 @@ from thumbwheel_learner.store.tables import (
     OffsetRow,
     PolicyRow,
     TurnRow,
+    table_of,
 )
 
 K = TypeVar("K")
@@ -185,7 +186,7 @@ def _keep_highest(
     if not values:
         return
     statement = _insert(session, table)
-    target: Table = table.__table__  # pyright: ignore[reportAttributeAccessIssue]
+    target = table_of(table)
     new = statement.excluded
     last = target.c[order[-1]]
     higher: ColumnElement[bool] = new[last.name] > (last.collate("C") if _is_postgres(session) else last)
@@ -207,7 +208,7 @@ def insert_if_new(session: Session, table: type[LearnerTable], rows: list[dict[s
 
 def _insert(session: Session, table: type[LearnerTable]) -> Any:
     module = postgresql if _is_postgres(session) else sqlite
-    return module.insert(table.__table__)  # pyright: ignore[reportAttributeAccessIssue]
+    return module.insert(table_of(table))
 
 
 def _is_postgres(session: Session) -> bool:

@@ -3,8 +3,10 @@
 Names carry a `learner_` prefix and their own metadata, so that service and learner may share one PostgreSQL database.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Text
-from sqlalchemy.orm import registry
+import re
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy.orm import declared_attr, registry
 from sqlmodel import Field, SQLModel
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
@@ -13,11 +15,20 @@ _BIG = BigInteger().with_variant(Integer(), "sqlite")
 class LearnerTable(SQLModel, registry=registry(metadata=MetaData())):
     """Keeps the learner's tables out of the service's metadata when both are imported by one process."""
 
+    @declared_attr.directive
+    @classmethod
+    def __tablename__(cls) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - SQLModel's own way
+        words: list[str] = re.findall("[A-Z][a-z]*", cls.__name__.removesuffix("Row"))
+        return "_".join(["learner", *words]).lower()
+
+
+def table_of(row: type[LearnerTable]) -> Table:
+    """The plain table behind a row class, for statements over many rows."""
+    return LearnerTable.metadata.tables[str(row.__tablename__)]
+
 
 class OffsetRow(LearnerTable, table=True):
     """The next offset to store of a partition; it moves in the transaction that stores the rows before it."""
-
-    __tablename__ = "learner_offset"
 
     topic: str = Field(primary_key=True)
     partition: int = Field(primary_key=True)
@@ -27,7 +38,6 @@ class OffsetRow(LearnerTable, table=True):
 class TurnRow(LearnerTable, table=True):
     """A chat turn; `body` is the envelope (of `events.TurnCompleted`) as it came."""
 
-    __tablename__ = "learner_turn"
     __table_args__ = (Index("learner_turn_prompts", "origin", "status", "created_ms"),)
 
     tenant: str = Field(primary_key=True)
@@ -48,7 +58,6 @@ class TurnRow(LearnerTable, table=True):
 class FeedbackRow(LearnerTable, table=True):
     """The highest revision seen of a piece of feedback, retractions included; `body` is the envelope as it came."""
 
-    __tablename__ = "learner_feedback"
     __table_args__ = (Index("learner_feedback_stored", "stored_ms"),)
 
     tenant: str = Field(primary_key=True)
@@ -68,8 +77,6 @@ class FeedbackRow(LearnerTable, table=True):
 class PolicyRow(LearnerTable, table=True):
     """What the policy topic says, latest per key; `rank` orders (the epoch of a route, the time of the others)."""
 
-    __tablename__ = "learner_policy"
-
     key: str = Field(primary_key=True)
     rank: int = Field(sa_type=_BIG)
     event_id: str
@@ -79,8 +86,6 @@ class PolicyRow(LearnerTable, table=True):
 
 class CommandRow(LearnerTable, table=True):
     """An operator's command, carried out once however often it is delivered."""
-
-    __tablename__ = "learner_command"
 
     event_id: str = Field(primary_key=True)
     command: str
@@ -92,8 +97,6 @@ class CommandRow(LearnerTable, table=True):
 
 class DeadLetterRow(LearnerTable, table=True):
     """A record that is not an event or breaks the contract, kept as it came."""
-
-    __tablename__ = "learner_dead_letter"
 
     topic: str = Field(primary_key=True)
     partition: int = Field(primary_key=True)
@@ -107,8 +110,6 @@ class DeadLetterRow(LearnerTable, table=True):
 class SnapshotRow(LearnerTable, table=True):
     """A frozen dataset on disk."""
 
-    __tablename__ = "learner_snapshot"
-
     hash: str = Field(primary_key=True)
     file: str
     """Relative to the data directory."""
@@ -119,7 +120,6 @@ class SnapshotRow(LearnerTable, table=True):
 class RunRow(LearnerTable, table=True):
     """One training run and how far it came."""
 
-    __tablename__ = "learner_run"
     __table_args__ = (Index("learner_run_state", "state", "started_ms"),)
 
     run_id: str = Field(primary_key=True)
@@ -147,8 +147,6 @@ class RunRow(LearnerTable, table=True):
 class VersionRow(LearnerTable, table=True):
     """A version name once given, and how far its publication came: writing | written | announced | withdrawn."""
 
-    __tablename__ = "learner_version"
-
     version: str = Field(primary_key=True)
     number: int = Field(unique=True)
     run_id: str = Field(unique=True)
@@ -158,8 +156,6 @@ class VersionRow(LearnerTable, table=True):
 
 class RewardModelRow(LearnerTable, table=True):
     """A trained reward model; the newest accepted one is the current one."""
-
-    __tablename__ = "learner_reward_model"
 
     reward_id: str = Field(primary_key=True)
     run_id: str

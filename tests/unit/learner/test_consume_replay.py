@@ -9,11 +9,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from learner_events import feedback, turn
+from tests.learner_events import feedback, turn
 from sqlalchemy import Connection, Engine, event
 from sqlmodel import select
 
-from learner_fakes import MemoryBus
+from tests.learner_fakes import MemoryBus
 from thumbwheel.bus import Record
 from thumbwheel.events import Envelope, LearnerCommand, PolicyRouted, wrap
 from thumbwheel.types import Thumb

@@ -1,13 +1,14 @@
 """The one place where errors become HTTP, and where bodies are read: problem+json, or OpenAI's error object for chat."""
 
 import re
-from http import HTTPStatus
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.params import Parameter
 from litestar.types import ExceptionHandlersMap
 
 from thumbwheel import routes
@@ -54,6 +55,13 @@ class OpenAIError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AnyRequest = Request[Any, Any, Any]
+Cursor = Annotated[str | None, Parameter(max_length=200, description="`next` of the page before")]
+Limit = Annotated[int, Parameter(ge=1, le=200, description="items per page")]
+
+
+def typed(path: str) -> str:
+    """A path of `thumbwheel.routes` as Litestar spells it."""
+    return path.replace("}", ":str}")
 
 
 async def read_body(request: AnyRequest, *, media_type: str = JSON) -> bytes:
@@ -105,15 +113,28 @@ def answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = 
 def to_problem(error: Exception) -> Problem:
     """Any exception as problem details; what is not ours says nothing of its inside."""
     if isinstance(error, ServiceError):
-        return Problem(
-            title=error.title, status=error.status, detail=error.detail, code=error.code, field=error.field
-        )
+        return Problem(title=error.title, status=error.status, detail=error.detail, code=error.code, field=error.field)
+    if isinstance(error, ValidationException):
+        return _bad_parameter(error)
     if isinstance(error, HTTPException):
         detail = str(error.detail)
         return Problem(title=_title(error.status_code), status=error.status_code, detail=detail, code=_code(error))
     if isinstance(error, ThumbwheelError):
         return Problem(title=Unavailable.title, status=503, detail=str(error), code=Unavailable.code)
     return Problem(title="Internal error", status=500, detail="the service failed; see its log", code="internal_error")
+
+
+def _bad_parameter(error: ValidationException) -> Problem:
+    """Litestar's complaint about a path or query parameter, naming the first one."""
+    extra: Any = error.extra
+    first = extra[0] if isinstance(extra, list) and extra else {}
+    return Problem(
+        title=BadInput.title,
+        status=400,
+        detail=str(first.get("message", error.detail)),
+        code="invalid_parameter",
+        field=first.get("key"),
+    )
 
 
 def _title(status: int) -> str:
@@ -136,9 +157,7 @@ def error_response(request: AnyRequest, error: Exception) -> Response[bytes]:
         headers["www-authenticate"] = "Bearer"
     if speaks_openai(request.scope["path"]):
         return Response(openai_error(problem), status_code=problem.status, media_type=JSON, headers=headers)
-    return Response(
-        _encoder.encode(problem), status_code=problem.status, media_type=PROBLEM_JSON, headers=headers
-    )
+    return Response(_encoder.encode(problem), status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
 
 
 def speaks_openai(path: str) -> bool:

@@ -128,7 +128,9 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     bootstrap = given.get("KAFKA_BOOTSTRAP")
     bus = _one_of(given, "BUS", ("embedded", "kafka"), "kafka" if bootstrap else "embedded")
     options = {
-        k.removeprefix("KAFKA_").lower(): v for k, v in given.items() if k.startswith("KAFKA_") and k != "KAFKA_BOOTSTRAP"
+        k.removeprefix("KAFKA_").lower(): v
+        for k, v in given.items()
+        if k.startswith("KAFKA_") and k != "KAFKA_BOOTSTRAP"
     }
     return Settings(
         data=Path(given.get("DATA", ".thumbwheel")).expanduser(),

@@ -1,0 +1,36 @@
+"""The event of a piece of feedback: one revision of it, with the prompt and the answers it speaks of."""
+
+from thumbwheel.events import Envelope, FeedbackRecorded, wrap
+from thumbwheel.types import Comparison, Feedback
+from thumbwheel_service.feedback.target import Target
+from thumbwheel_service.turns import repository as turns
+
+
+def recorded(
+    tenant: str, feedback: Feedback, target: Target, *, feedback_id: str, revision: int, retracted: bool, moment: int
+) -> Envelope:
+    """The event of this revision; its id is made of the feedback's id and the revision, so none comes twice."""
+    completion = target.completion
+    spoken = turns.said(completion, target.choice) if completion else turns.Said([], None)
+    event = FeedbackRecorded(
+        feedback_id=feedback_id,
+        revision=revision,
+        retracted=retracted,
+        feedback=feedback,
+        created_ms=moment,
+        completion_id=completion.completion_id if completion else None,
+        conversation_id=target.conversation_id,
+        policy_version=completion.policy_version if completion else None,
+        turn_status=turns.status_of(completion) if completion else None,
+        messages=spoken.messages,
+        answer=spoken.answer,
+        other_answer=_other_answer(feedback, target),
+        turn_created_ms=completion.created_ms if completion else None,
+    )
+    return wrap(event, tenant=tenant, event_id=f"{feedback_id}/{revision}")
+
+
+def _other_answer(feedback: Feedback, target: Target) -> str | None:
+    if target.other is not None:
+        return turns.said(target.other, target.other_choice).answer
+    return feedback.other_text if isinstance(feedback, Comparison) else None

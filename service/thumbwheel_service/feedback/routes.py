@@ -1,0 +1,121 @@
+"""`/v1/feedback`: every kind of feedback by one door."""
+
+import msgspec
+from litestar import Response, delete, get, post
+
+from thumbwheel import routes
+from thumbwheel.types import (
+    Feedback,
+    FeedbackBatch,
+    FeedbackBatchResult,
+    FeedbackHistory,
+    FeedbackPage,
+    FeedbackRecord,
+    Identifier,
+)
+from thumbwheel_service.auth.guard import caller
+from thumbwheel_service.feedback.service import FeedbackService
+from thumbwheel_service.http import AnyRequest, Cursor, Limit, answer, decode, read_body, typed
+from thumbwheel_service.idempotency import once, respond
+from thumbwheel_service.openapi import documented
+
+_feedback: msgspec.json.Decoder[Feedback] = msgspec.json.Decoder(Feedback)
+_batch = msgspec.json.Decoder(FeedbackBatch)
+
+
+@post(
+    routes.FEEDBACK,
+    tags=["feedback"],
+    operation_class=documented(
+        body=Feedback, answers={201: FeedbackRecord, 200: FeedbackRecord}, errors=(404, 409), idempotent=True
+    ),
+)
+async def put_feedback(request: AnyRequest, feedback_service: FeedbackService) -> Response[bytes]:
+    """Give feedback, or change what you gave: 201 when it is new, 200 when it replaces or repeats.
+
+    One thumb, rating, correction per answer and person; flags per value, comparisons per other side, outcomes per
+    name. Critiques and demonstrations append, unless they bring the same `feedback_id`.
+    """
+    body = await read_body(request)
+    tenant = caller(request).tenant
+    request_once = once(request, tenant, body)
+    result = await feedback_service.put(tenant, decode(_feedback, body), request_once)
+    return respond(result, request_once)
+
+
+@post(
+    routes.FEEDBACK_BATCH,
+    status_code=200,
+    tags=["feedback"],
+    operation_class=documented(body=FeedbackBatch, answers={200: FeedbackBatchResult}, idempotent=True),
+)
+async def put_batch(request: AnyRequest, feedback_service: FeedbackService) -> Response[bytes]:
+    """Give several pieces of feedback at once; each item is answered by itself, in the order sent."""
+    body = await read_body(request)
+    tenant = caller(request).tenant
+    request_once = once(request, tenant, body)
+    result = await feedback_service.put_each(tenant, decode(_batch, body).items, request_once)
+    return respond(result, request_once)
+
+
+@get(routes.FEEDBACK, tags=["feedback"], operation_class=documented(answers={200: FeedbackPage}, errors=(400,)))
+async def list_feedback(
+    request: AnyRequest,
+    feedback_service: FeedbackService,
+    completion_id: Identifier | None = None,
+    conversation_id: Identifier | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response[bytes]:
+    """Feedback newest first, of one completion, of one conversation, or all."""
+    page = await feedback_service.page(
+        caller(request).tenant,
+        completion_id=completion_id,
+        conversation_id=conversation_id,
+        cursor=cursor,
+        limit=limit,
+    )
+    return answer(page)
+
+
+@get(
+    typed(routes.FEEDBACK_ONE),
+    tags=["feedback"],
+    operation_class=documented(answers={200: FeedbackRecord}, errors=(400, 404)),
+)
+async def get_feedback(
+    request: AnyRequest, feedback_service: FeedbackService, feedback_id: Identifier
+) -> Response[bytes]:
+    """The current revision, retracted or not."""
+    return answer(await feedback_service.get(caller(request).tenant, feedback_id))
+
+
+@get(
+    typed(routes.FEEDBACK_HISTORY),
+    tags=["feedback"],
+    operation_class=documented(answers={200: FeedbackHistory}, errors=(400, 404)),
+)
+async def get_history(
+    request: AnyRequest, feedback_service: FeedbackService, feedback_id: Identifier
+) -> Response[bytes]:
+    """Every revision, oldest first."""
+    return answer(await feedback_service.history(caller(request).tenant, feedback_id))
+
+
+@delete(
+    typed(routes.FEEDBACK_ONE),
+    status_code=200,
+    tags=["feedback"],
+    operation_class=documented(answers={200: FeedbackRecord}, errors=(404,), idempotent=True),
+)
+async def retract_feedback(
+    request: AnyRequest, feedback_service: FeedbackService, feedback_id: Identifier
+) -> Response[bytes]:
+    """Take feedback back: one more revision, `retracted`; giving it again is another."""
+    tenant = caller(request).tenant
+    request_once = once(request, tenant, b"")
+    result = await feedback_service.retract(tenant, feedback_id, request_once)
+    return respond(result, request_once)
+
+
+HANDLERS = [put_feedback, put_batch, list_feedback, get_feedback, get_history, retract_feedback]

@@ -1,0 +1,182 @@
+"""What may be done with feedback; one request is one unit of the writer, so one transaction."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlmodel import Session
+
+from thumbwheel.events import now_ms
+from thumbwheel.types import (
+    Critique,
+    Demonstration,
+    Feedback,
+    FeedbackBatchItem,
+    FeedbackBatchResult,
+    FeedbackHistory,
+    FeedbackPage,
+    FeedbackRecord,
+)
+from thumbwheel_service.db.reader import Reader
+from thumbwheel_service.db.tables import FeedbackRow
+from thumbwheel_service.db.writer import Writer
+from thumbwheel_service.errors import Conflicting, Missing, ServiceError
+from thumbwheel_service.feedback import repository
+from thumbwheel_service.feedback.target import Target, find_again, resolve
+from thumbwheel_service.http import decode, to_problem
+from thumbwheel_service.idempotency import Answer, Once, apply_once
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Feedback] = msgspec.json.Decoder(Feedback)
+
+
+class UnknownFeedback(Missing):
+    """No feedback has this id."""
+
+    code = "unknown_feedback"
+
+
+class IdTaken(Conflicting):
+    """The chosen `feedback_id` belongs to feedback on something else."""
+
+    code = "feedback_id_taken"
+
+
+class FeedbackService:
+    """Stores, changes, retracts and reads feedback."""
+
+    def __init__(self, writer: Writer, reader: Reader) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def put(self, tenant: str, feedback: Feedback, once: Once | None) -> Answer:
+        """Store feedback, or change what its natural key already has; 201 when new, else 200 with a `FeedbackRecord`."""
+
+        def work(session: Session) -> Answer:
+            status, record = put(session, tenant, feedback)
+            return Answer(status, _encoder.encode(record))
+
+        return await self._writer.run(lambda session: apply_once(session, once, work))
+
+    async def put_each(self, tenant: str, items: Sequence[msgspec.Raw], once: Once | None) -> Answer:
+        """Store several pieces in one transaction; a bad one fails alone, in its own `FeedbackBatchItem`."""
+
+        def work(session: Session) -> Answer:
+            results = [_put_item(session, tenant, i, item) for i, item in enumerate(items)]
+            return Answer(200, _encoder.encode(FeedbackBatchResult(items=results)))
+
+        return await self._writer.run(lambda session: apply_once(session, once, work))
+
+    async def retract(self, tenant: str, feedback_id: str, once: Once | None) -> Answer:
+        """Take feedback back, as one more revision; raises `UnknownFeedback`."""
+
+        def work(session: Session) -> Answer:
+            return Answer(200, _encoder.encode(retract(session, tenant, feedback_id)))
+
+        return await self._writer.run(lambda session: apply_once(session, once, work))
+
+    async def get(self, tenant: str, feedback_id: str) -> FeedbackRecord:
+        """The current revision; raises `UnknownFeedback`."""
+        return await self._reader.run(lambda session: repository.to_record(_find(session, tenant, feedback_id)))
+
+    async def history(self, tenant: str, feedback_id: str) -> FeedbackHistory:
+        """Every revision; raises `UnknownFeedback`."""
+        return await self._reader.run(lambda session: _history(session, tenant, feedback_id))
+
+    async def page(
+        self, tenant: str, *, completion_id: str | None, conversation_id: str | None, cursor: str | None, limit: int
+    ) -> FeedbackPage:
+        """Feedback newest first; raises `BadCursor`."""
+
+        def read(session: Session) -> FeedbackPage:
+            items, following = repository.page(
+                session,
+                tenant,
+                completion_id=completion_id,
+                conversation_id=conversation_id,
+                cursor=cursor,
+                limit=limit,
+            )
+            return FeedbackPage(items=items, next=following)
+
+        return await self._reader.run(read)
+
+
+def put(session: Session, tenant: str, feedback: Feedback) -> tuple[int, FeedbackRecord]:
+    """The unit of `FeedbackService.put`: HTTP status and record; the same content again changes nothing."""
+    target = resolve(session, tenant, feedback)
+    row = repository.by_natural_key(session, tenant, target.natural_key)
+    moment = now_ms()
+    if row is None:
+        _refuse_taken(session, target)
+        return 201, repository.create(session, tenant, feedback, target, moment)
+    _refuse_other_target(row, feedback, target)
+    if not row.retracted and row.body == repository.encode_feedback(feedback):
+        return 200, repository.to_record(row)
+    return 200, repository.revise(session, row, feedback, target, retracted=False, moment=moment)
+
+
+def retract(session: Session, tenant: str, feedback_id: str) -> FeedbackRecord:
+    """The unit of `FeedbackService.retract`; what is retracted already stays as it is."""
+    row = _find(session, tenant, feedback_id)
+    if row.retracted:
+        return repository.to_record(row)
+    feedback = repository.decode_feedback(row.body)
+    target = find_again(session, tenant, feedback, feedback_id, row.natural_key)
+    return repository.revise(session, row, feedback, target, retracted=True, moment=now_ms())
+
+
+def _put_item(session: Session, tenant: str, index: int, item: msgspec.Raw) -> FeedbackBatchItem:
+    try:
+        feedback = decode(_decoder, item)
+        with session.begin_nested():
+            status, record = put(session, tenant, feedback)
+    except ServiceError as error:
+        field = f"items[{index}].{error.field}" if error.field else f"items[{index}]"
+        problem = msgspec.structs.replace(to_problem(error), field=field)
+        return FeedbackBatchItem(index=index, status=problem.status, problem=problem)
+    return FeedbackBatchItem(index=index, status=status, record=record)
+
+
+def _find(session: Session, tenant: str, feedback_id: str) -> FeedbackRow:
+    row = repository.by_id(session, feedback_id)
+    if row is None or row.tenant != tenant:
+        raise UnknownFeedback(f"no feedback {feedback_id!r}")
+    return row
+
+
+def _refuse_taken(session: Session, target: Target) -> None:
+    if repository.by_id(session, target.feedback_id) is not None:
+        raise IdTaken(f"feedback_id {target.feedback_id!r} is taken", field="feedback_id")
+
+
+def _refuse_other_target(row: FeedbackRow, feedback: Feedback, target: Target) -> None:
+    """A client-chosen id stays with what it was first given for: kind, answer and person."""
+    if not isinstance(feedback, Critique | Demonstration):
+        return
+    before = repository.decode_feedback(row.body)
+    completion_id = target.completion.completion_id if target.completion else None
+    same = (
+        row.kind == type(feedback).__name__.lower()
+        and row.completion_id == completion_id
+        and row.user == feedback.user
+        and getattr(before, "choice", 0) == target.choice
+    )
+    if not same:
+        raise IdTaken(
+            f"feedback_id {target.feedback_id!r} belongs to other feedback; choose another", field="feedback_id"
+        )
+
+
+def _history(session: Session, tenant: str, feedback_id: str) -> FeedbackHistory:
+    record = repository.to_record(_find(session, tenant, feedback_id))
+    revisions = [
+        msgspec.structs.replace(
+            record,
+            revision=revision.revision,
+            retracted=revision.retracted,
+            updated_ms=revision.created_ms,
+            feedback=repository.decode_feedback(revision.body),
+        )
+        for revision in repository.revisions(session, feedback_id)
+    ]
+    return FeedbackHistory(feedback_id=feedback_id, revisions=revisions)

@@ -1,0 +1,104 @@
+"""`Idempotency-Key`: the same request sent twice is applied once, and answered twice with the same words.
+
+The record lies in the same transaction as what the request did. Writers take turns (`db/writer.py`, `db/engine.py`),
+so of two requests under one key the second finds what the first stored.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from litestar import Response
+from sqlalchemy import delete, insert, select
+from sqlmodel import Session, SQLModel, col
+
+from thumbwheel import routes
+from thumbwheel.events import now_ms
+from thumbwheel_service.db.tables import IdempotencyRow
+from thumbwheel_service.errors import BadInput, Unprocessable
+from thumbwheel_service.http import AnyRequest, answer
+
+EXPIRY_HOURS = 24
+REPLAYED_HEADER = "idempotency-replayed"
+EXPIRY_HEADER = "idempotency-key-expiry"
+"""Seconds for which a key is remembered; on every answer to a request that carried one."""
+_table = SQLModel.metadata.tables["idempotency"]
+_MAX_LENGTH = 255
+
+
+class BadKey(BadInput):
+    """The key is empty, too long or not plain ASCII."""
+
+    code = "invalid_idempotency_key"
+
+
+class KeyReused(Unprocessable):
+    """The key came before with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class Once(NamedTuple):
+    """A request that must be applied at most once."""
+
+    tenant: str
+    key: str
+    digest: str
+
+
+class Answer(NamedTuple):
+    """What a request is answered with: JSON, and whether it was stored by an earlier one."""
+
+    status: int
+    body: bytes
+    replayed: bool = False
+
+
+def once(request: AnyRequest, tenant: str, body: bytes) -> Once | None:
+    """The request's idempotency key with a digest of what it asks, or None without one; raises `BadKey`."""
+    key = request.headers.get(routes.IDEMPOTENCY_HEADER)
+    if key is None:
+        return None
+    if not 1 <= len(key) <= _MAX_LENGTH or not (key.isascii() and key.isprintable()):
+        raise BadKey(f"an idempotency key has 1 to {_MAX_LENGTH} printable ASCII characters", field="Idempotency-Key")
+    digest = hashlib.sha256(f"{request.method} {request.scope['path']}\n".encode() + body)
+    return Once(tenant, key, digest.hexdigest())
+
+
+def apply_once(session: Session, request: Once | None, work: Callable[[Session], Answer]) -> Answer:
+    """Answer from the record, or do `work` and record its answer; what `work` raises is not recorded.
+
+    Raises `KeyReused` when the key came before with another request.
+    """
+    if request is None:
+        return work(session)
+    now = now_ms()
+    mine = (col(IdempotencyRow.tenant) == request.tenant, col(IdempotencyRow.key) == request.key)
+    columns = (_table.c.digest, _table.c.status, _table.c.body, _table.c.expires_ms)
+    stored = session.execute(select(*columns).where(*mine)).one_or_none()
+    if stored is not None and stored.expires_ms > now:
+        if stored.digest != request.digest:
+            raise KeyReused("this idempotency key was used with another request", field="Idempotency-Key")
+        return Answer(stored.status, stored.body, replayed=True)
+    if stored is not None:
+        session.execute(delete(_table).where(*mine))
+    result = work(session)
+    row = request._asdict() | {"status": result.status, "body": result.body}
+    session.execute(insert(_table), row | {"expires_ms": now + EXPIRY_HOURS * 3_600_000})
+    return result
+
+
+def respond(result: Answer, request: Once | None) -> Response[bytes]:
+    """The HTTP answer, saying whether it was replayed and how long the key is remembered."""
+    headers: dict[str, str] = {}
+    if request is not None:
+        headers[EXPIRY_HEADER] = str(EXPIRY_HOURS * 3600)
+        if result.replayed:
+            headers[REPLAYED_HEADER] = "true"
+    return answer(result.body, status=result.status, headers=headers)
+
+
+def purge(session: Session) -> int:
+    """Forget expired keys; returns how many."""
+    result = session.execute(delete(_table).where(_table.c.expires_ms <= now_ms()))
+    return int(getattr(result, "rowcount", 0))

@@ -1,0 +1,30 @@
+"""What a conversation brought in from outside must look like before it is stored and learned from."""
+
+from collections.abc import Sequence
+
+from thumbwheel.types import Message
+from thumbwheel_service.errors import BadInput
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+class BadMessage(BadInput):
+    """A message without a known role or readable content."""
+
+    code = "invalid_message"
+
+
+def check_messages(messages: Sequence[Message], field: str = "messages") -> None:
+    """Raise `BadMessage` naming the first message that is not one in OpenAI's sense."""
+    for i, message in enumerate(messages):
+        where = f"{field}[{i}]"
+        if message.get("role") not in ROLES:
+            raise BadMessage(f"a message's role is one of {', '.join(ROLES)}", field=f"{where}.role")
+        content = message.get("content")
+        if isinstance(content, str) or (content is None and message["role"] == "assistant"):
+            continue
+        if not isinstance(content, list) or not content:
+            raise BadMessage("a message's content is a string or a list of parts", field=f"{where}.content")
+        for j, part in enumerate(content):
+            if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+                raise BadMessage("a part is an object with a type", field=f"{where}.content[{j}]")

@@ -1,0 +1,52 @@
+"""`/v1/turns`: the door for answers given elsewhere, and the way to read every turn back."""
+
+import msgspec
+from litestar import Response, get, post
+
+from thumbwheel import routes
+from thumbwheel.types import Identifier, Turn, TurnIn, TurnPage
+from thumbwheel_service.auth.guard import caller
+from thumbwheel_service.http import AnyRequest, Cursor, Limit, answer, decode, read_body, typed
+from thumbwheel_service.idempotency import once, respond
+from thumbwheel_service.openapi import documented
+from thumbwheel_service.turns.service import TurnService
+
+_turn = msgspec.json.Decoder(TurnIn)
+
+
+@post(
+    routes.TURNS,
+    tags=["turns"],
+    operation_class=documented(body=TurnIn, answers={201: Turn, 200: Turn}, errors=(409,), idempotent=True),
+)
+async def bring_turn(request: AnyRequest, turn_service: TurnService) -> Response[bytes]:
+    """Bring in an answer that another model or a human gave elsewhere; several `answers` are its choices 0, 1, …"""
+    body = await read_body(request)
+    tenant = caller(request).tenant
+    request_once = once(request, tenant, body)
+    return respond(await turn_service.bring(tenant, decode(_turn, body), request_once), request_once)
+
+
+@get(routes.TURNS, tags=["turns"], operation_class=documented(answers={200: TurnPage}, errors=(400,)))
+async def list_turns(
+    request: AnyRequest,
+    turn_service: TurnService,
+    conversation_id: Identifier | None = None,
+    user: Identifier | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response[bytes]:
+    """Turns newest first, with their feedback."""
+    page = await turn_service.page(
+        caller(request).tenant, conversation_id=conversation_id, user=user, cursor=cursor, limit=limit
+    )
+    return answer(page)
+
+
+@get(typed(routes.TURN), tags=["turns"], operation_class=documented(answers={200: Turn}, errors=(400, 404, 409)))
+async def get_turn(request: AnyRequest, turn_service: TurnService, completion_id: Identifier) -> Response[bytes]:
+    """One turn with its feedback; while it is being generated it has no messages yet."""
+    return answer(await turn_service.get(caller(request).tenant, completion_id))
+
+
+HANDLERS = [bring_turn, list_turns, get_turn]

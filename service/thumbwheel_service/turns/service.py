@@ -1,0 +1,167 @@
+"""Turns that were answered elsewhere come in here; every turn can be read back."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlmodel import Session
+
+from thumbwheel.events import TurnCompleted, new_id, now_ms, wrap
+from thumbwheel.types import FeedbackRecord, Turn, TurnChoice, TurnIn, TurnPage
+from thumbwheel_service.db.reader import Reader
+from thumbwheel_service.db.tables import CompletionRow, UnstoredRow
+from thumbwheel_service.db.writer import Writer
+from thumbwheel_service.errors import BadInput, Conflicting
+from thumbwheel_service.feedback import repository as feedback
+from thumbwheel_service.idempotency import Answer, Once, apply_once
+from thumbwheel_service.log.append import append_events
+from thumbwheel_service.turns import repository
+from thumbwheel_service.turns.messages import check_messages
+
+IMPORTED = "import"
+"""Policy version of answers that none of our policies gave."""
+_LATEST_MS = 253_402_300_799_000
+_encoder = msgspec.json.Encoder()
+
+
+class BadTurn(BadInput):
+    """A turn whose fields are well-formed and still make no sense."""
+
+    code = "invalid_turn"
+
+
+class TurnExists(Conflicting):
+    """The completion id is taken by a turn with other content."""
+
+    code = "completion_id_taken"
+
+
+class TurnService:
+    """Brings turns in and reads them back."""
+
+    def __init__(self, writer: Writer, reader: Reader) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def bring(self, tenant: str, turn: TurnIn, once: Once | None) -> Answer:
+        """Store an answer given elsewhere, with its event; 201 with a `Turn`, 200 when the same one is there already.
+
+        Raises `BadTurn`, `BadMessage`, and `TurnExists` when the id is taken by other content.
+        """
+        _check(turn)
+
+        def work(session: Session) -> Answer:
+            status, stored = _bring(session, tenant, turn)
+            return Answer(status, _encoder.encode(stored))
+
+        return await self._writer.run(lambda session: apply_once(session, once, work))
+
+    async def get(self, tenant: str, completion_id: str) -> Turn:
+        """A turn with its current feedback; raises `UnknownCompletion`, `NotStored`."""
+
+        def read(session: Session) -> Turn:
+            row = repository.find(session, tenant, completion_id)
+            return _with_feedback(session, tenant, [row])[0]
+
+        return await self._reader.run(read)
+
+    async def page(
+        self, tenant: str, *, conversation_id: str | None, user: str | None, cursor: str | None, limit: int
+    ) -> TurnPage:
+        """Turns newest first, with their current feedback; raises `BadCursor`."""
+
+        def read(session: Session) -> TurnPage:
+            rows, following = repository.page(
+                session, tenant, conversation_id=conversation_id, user=user, cursor=cursor, limit=limit
+            )
+            return TurnPage(items=_with_feedback(session, tenant, rows), next=following)
+
+        return await self._reader.run(read)
+
+    async def mark_lost(self, replica: str, boot: str) -> int:
+        """At start: turns that this replica's earlier lives left open are lost; what people said of them becomes events.
+
+        Returns how many turns.
+        """
+
+        def work(session: Session) -> int:
+            lost = repository.mark_lost(session, replica, boot)
+            for completion_id in lost:
+                feedback.flush_pending(session, completion_id)
+            return len(lost)
+
+        return await self._writer.run(work)
+
+
+def _check(turn: TurnIn) -> None:
+    check_messages(turn.messages)
+    if turn.created_ms is not None and not 0 <= turn.created_ms <= _LATEST_MS:
+        raise BadTurn("created_ms is milliseconds since 1970", field="created_ms")
+    if turn.model is not None and "\0" in turn.model:
+        raise BadTurn("a model's name has no NUL in it", field="model")
+
+
+def _bring(session: Session, tenant: str, turn: TurnIn) -> tuple[int, Turn]:
+    existing = _existing(session, tenant, turn.completion_id)
+    if existing is not None:
+        if not _same(existing, turn):
+            raise TurnExists(f"completion_id {turn.completion_id!r} is taken by another turn", field="completion_id")
+        return 200, _with_feedback(session, tenant, [existing])[0]
+    now = now_ms()
+    event = _completed(
+        turn,
+        completion_id=turn.completion_id or new_id("turn"),
+        conversation_id=turn.conversation_id or new_id("conv"),
+        created_ms=now if turn.created_ms is None else turn.created_ms,
+        finished_ms=now,
+    )
+    repository.insert_complete(session, tenant, event)
+    append_events(session, [wrap(event, tenant=tenant, event_id=f"{event.completion_id}/turn")])
+    return 201, repository.of_event(event)
+
+
+def _existing(session: Session, tenant: str, completion_id: str | None) -> CompletionRow | None:
+    if completion_id is None:
+        return None
+    row = session.get(CompletionRow, completion_id, populate_existing=True)
+    foreign = row is not None and row.tenant != tenant
+    if foreign or session.get(UnstoredRow, completion_id) is not None:
+        raise TurnExists(f"completion_id {completion_id!r} is taken", field="completion_id")
+    return row
+
+
+def _same(row: CompletionRow, turn: TurnIn) -> bool:
+    """Whether the row is what this turn would have become; what the turn leaves open is taken from the row."""
+    if row.origin != "import" or row.body is None:
+        return False
+    would = _completed(
+        turn,
+        completion_id=row.completion_id,
+        conversation_id=turn.conversation_id or row.conversation_id,
+        created_ms=row.created_ms if turn.created_ms is None else turn.created_ms,
+        finished_ms=row.finished_ms or 0,
+    )
+    return repository.decode_body(row.body) == would
+
+
+def _completed(
+    turn: TurnIn, *, completion_id: str, conversation_id: str, created_ms: int, finished_ms: int
+) -> TurnCompleted:
+    return TurnCompleted(
+        completion_id=completion_id,
+        conversation_id=conversation_id,
+        policy_version=IMPORTED,
+        status="complete",
+        origin="import",
+        created_ms=created_ms,
+        finished_ms=finished_ms,
+        messages=turn.messages,
+        choices=[TurnChoice(index=i, text=text) for i, text in enumerate(turn.answers)],
+        model=turn.model or IMPORTED,
+        user=turn.user,
+        metadata=turn.metadata,
+    )
+
+
+def _with_feedback(session: Session, tenant: str, rows: Sequence[CompletionRow]) -> list[Turn]:
+    spoken: dict[str, list[FeedbackRecord]] = feedback.of_completions(session, tenant, [r.completion_id for r in rows])
+    return [repository.to_turn(row, spoken[row.completion_id]) for row in rows]

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from thumbwheel.errors import ThumbwheelError
+from thumbwheel.errors import ConfigurationError, ThumbwheelError
 
 MANIFEST = "manifest.json"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -83,6 +83,31 @@ def base_fingerprint(model: Path) -> str:
         with path.open("rb") as file:
             digest.update(file.read(1 << 20))
     return digest.hexdigest()
+
+
+def signing_key(path: Path) -> bytes:
+    """The key that service and learner share, from `path`; made there (mode 0600) by whichever of them starts first.
+
+    Raises `ConfigurationError` when the file holds no key of at least 32 characters.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_hex(32).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            pass
+        finally:
+            beside.unlink()
+    key = path.read_bytes().strip()
+    if len(key) < 32:
+        raise ConfigurationError(f"{path} holds no signing key of at least 32 characters; remove it to have one made")
+    return key
 
 
 def sign(manifest: Manifest, key: bytes) -> Manifest:

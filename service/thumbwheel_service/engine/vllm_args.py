@@ -1,0 +1,100 @@
+"""vLLM's own argument namespace and environment, made from our options."""
+
+import logging
+import os
+import warnings
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from thumbwheel.template import PLAIN_CHAT_TEMPLATE, has_chat_template
+from thumbwheel_service.engine.options import EngineOptions
+from thumbwheel_service.engine.protocol import BASE
+
+SMALL_MODEL_BYTES = 100 << 20
+MAX_DEFAULT_LEN = 8192
+
+
+def prepare_environment(options: EngineOptions) -> None:
+    """Set what vLLM reads once at import; what the operator has set stays."""
+    defaults = {
+        "VLLM_CPU_OMP_THREADS_BIND": options.cpu_threads_bind,
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR" if options.quiet else "INFO",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1" if options.quiet else "0",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    if options.quiet:
+        logging.getLogger("transformers").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=r"(vllm|torch|transformers|pydantic)(\.|$)")
+
+
+def weight_bytes(checkpoint: Path) -> int:
+    """Size of the safetensors files of a checkpoint."""
+    return sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
+
+
+def arguments(options: EngineOptions, checkpoint: Path, *, on_cpu: bool) -> Namespace:
+    """The namespace that `vllm serve` would have got from the same command line.
+
+    Processed log-probabilities are those of the distribution that was sampled from, after temperature and truncation.
+    """
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    argv = ["--model", str(checkpoint), "--served-model-name", BASE]
+    argv += ["--generation-config", options.generation_config]
+    argv += ["--max-num-seqs", str(options.max_num_seqs)]
+    argv += ["--logprobs-mode", "processed_logprobs", "--scheduling-policy", "priority"]
+    argv += ["--enable-lora", "--max-loras", str(options.max_loras), "--max-lora-rank", str(options.max_lora_rank)]
+    argv += ["--max-cpu-loras", str(max(options.max_loras, options.max_cpu_loras))]
+    argv += ["--enable-prefix-caching", "--disable-log-stats", "--disable-uvicorn-access-log"]
+    argv += _numerics(options, checkpoint, on_cpu=on_cpu)
+    if options.tool_call_parser is not None:
+        argv += ["--enable-auto-tool-choice", "--tool-call-parser", options.tool_call_parser]
+    if options.reasoning_parser is not None:
+        argv += ["--reasoning-parser", options.reasoning_parser]
+    if not has_chat_template(checkpoint):
+        argv += ["--chat-template", PLAIN_CHAT_TEMPLATE]
+    argv += options.extra_args
+    parser: Any = make_arg_parser(FlexibleArgumentParser())
+    args: Namespace = parser.parse_args(argv)
+    validate_parsed_serve_args(args)
+    return args
+
+
+def _numerics(options: EngineOptions, checkpoint: Path, *, on_cpu: bool) -> list[str]:
+    length = options.max_model_len or min(MAX_DEFAULT_LEN, _made_for(checkpoint))
+    argv = ["--max-model-len", str(length), "--dtype", _dtype(options, checkpoint)]
+    kv_bytes = options.kv_cache_bytes
+    if kv_bytes is None and on_cpu:
+        kv_bytes = (512 << 20) if weight_bytes(checkpoint) < SMALL_MODEL_BYTES else (2 << 30)
+    if kv_bytes is not None:
+        argv += ["--kv-cache-memory-bytes", str(kv_bytes)]
+    if on_cpu:
+        # A seeded request whose prefill is cut in two kills vLLM's CPU worker (CPU generators have no offset to rewind).
+        argv += ["--enforce-eager", "--no-enable-chunked-prefill"]
+    return argv
+
+
+def _config(checkpoint: Path) -> dict[str, Any]:
+    import json
+
+    loaded: dict[str, Any] = json.loads((checkpoint / "config.json").read_text())
+    text: dict[str, Any] = loaded.get("text_config") or {}
+    return {**loaded, **text}
+
+
+def _made_for(checkpoint: Path) -> int:
+    return int(_config(checkpoint).get("max_position_embeddings") or MAX_DEFAULT_LEN)
+
+
+def _dtype(options: EngineOptions, checkpoint: Path) -> str:
+    """vLLM turns float32 checkpoints into 16 bits under `auto`; ours stay exact."""
+    if options.dtype != "auto":
+        return options.dtype
+    config = _config(checkpoint)
+    return "float32" if config.get("dtype", config.get("torch_dtype")) == "float32" else "auto"

@@ -8,8 +8,11 @@ The learner writes the folder under a temporary name, fsyncs, writes the manifes
 nothing of it before the signature and every digest agree.
 """
 
+import contextlib
 import hashlib
 import hmac
+import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +101,9 @@ def signing_key(path: Path) -> bytes:
             file.write(secrets.token_hex(32).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(beside, path)
-        except FileExistsError:
-            pass
-        finally:
-            beside.unlink()
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(beside)
+        beside.unlink()
     key = path.read_bytes().strip()
     if len(key) < 32:
         raise ConfigurationError(f"{path} holds no signing key of at least 32 characters; remove it to have one made")

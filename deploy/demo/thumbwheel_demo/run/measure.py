@@ -1,0 +1,92 @@
+"""What a policy version is worth: hidden satisfaction on prompts that nobody ever trained on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
+
+from thumbwheel.types import PolicyVersion
+from thumbwheel_demo.corpus.model import Scenario
+from thumbwheel_demo.people import Chat
+from thumbwheel_demo.report.intervals import mean_interval, paired_interval
+from thumbwheel_demo.report.record import Answered, Example, VersionFigures
+from thumbwheel_demo.wording import words
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Answers of one version to the held-out prompts."""
+
+    version: str
+    chats: list[Chat]
+
+    def by_prompt(self) -> dict[str, float]:
+        """Mean satisfaction per prompt; a chat that got no answer satisfies nobody."""
+        shares: dict[str, list[float]] = {}
+        for chat in self.chats:
+            shares.setdefault(prompt_of(chat.scenario), []).append(float(_satisfied(chat)))
+        return {prompt: fmean(values) for prompt, values in shares.items()}
+
+
+def repeated(scenarios: Sequence[Scenario], answers: int) -> list[Scenario]:
+    """Every prompt `answers` times, each time under an id of its own, so that each is sampled anew."""
+    return [replace(s, id=f"{s.id}#{i}") for i in range(answers) for s in scenarios]
+
+
+def prompt_of(scenario: Scenario) -> str:
+    """The prompt behind a repeated scenario."""
+    return scenario.id.partition("#")[0]
+
+
+def figures(measured: Measured, base: Measured, listed: PolicyVersion | None) -> VersionFigures:
+    """Satisfaction with its interval and the paired gain over the base; `listed` is None for the base itself."""
+    mine, bases = measured.by_prompt(), base.by_prompt()
+    whole = [chat for chat in measured.chats if chat.verdict is not None]
+    return VersionFigures(
+        version=measured.version,
+        satisfaction=mean_interval(list(mine.values())),
+        gain=paired_interval(mine, bases),
+        kl=kl_to_base(listed),
+        parts=_parts(whole),
+        words=fmean(len(words(chat.text)) for chat in whole) if whole else 0.0,
+        prompts=len(mine),
+        answers=len(measured.chats),
+        parent=listed.parent if listed else None,
+        verdict=listed.verdict if listed else {},
+        metrics=listed.metrics if listed else {},
+    )
+
+
+def kl_to_base(listed: PolicyVersion | None) -> float | None:
+    """What the version's manifest says of its distance to the base; 0 for the base, None where it says nothing."""
+    if listed is None:
+        return 0.0
+    value = listed.metrics.get("kl_to_base", listed.verdict.get("kl_to_base"))
+    return float(value) if isinstance(value, int | float) else None
+
+
+def examples(before: Measured, after: Measured) -> list[Example]:
+    """The first held-out prompts with both answers; the choice knows nothing of the outcome."""
+    answered: Mapping[str, Chat] = {chat.scenario.id: chat for chat in after.chats}
+    return [
+        Example(
+            messages=[dict(m) for m in chat.scenario.messages],
+            before=_answered(chat),
+            after=_answered(answered[chat.scenario.id]),
+        )
+        for chat in before.chats[:EXAMPLES]
+    ]
+
+
+def _parts(chats: Sequence[Chat]) -> dict[str, float]:
+    verdicts = [asdict(chat.verdict) for chat in chats if chat.verdict is not None]
+    return {part: fmean(v[part] for v in verdicts) for part in verdicts[0]} if verdicts else {}
+
+
+def _answered(chat: Chat) -> Answered:
+    return Answered(version=chat.policy_version, text=chat.text, satisfied=_satisfied(chat))
+
+
+def _satisfied(chat: Chat) -> bool:
+    return chat.verdict is not None and chat.verdict.satisfied

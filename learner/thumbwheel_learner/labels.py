@@ -1,0 +1,138 @@
+"""From a snapshot to what a reward model trains on: labelled token rows, split by time or by who said it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from thumbwheel_learner.examples import Messages, Snapshot
+from thumbwheel_learner.tokens import ChatTokenizer, fit
+
+Kind = Literal["thumb", "rating", "flag", "pair"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One answer in its conversation, as tokens; the answer ends with the end-of-turn token."""
+
+    prompt: list[int]
+    answer: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One human judgement on one row, or on two (chosen first)."""
+
+    kind: Kind
+    rows: tuple[Row, ...]
+    value: float
+    """thumb: 1 up, 0 down; rating: 1 to 5; flag: 0; pair: P(first preferred), 0.5 for a tie."""
+    user: str
+    conversation: str
+    created_ms: int
+    prompt_key: str
+    weight: float = 1.0
+
+
+def prompt_key(messages: Messages) -> str:
+    """Equal for equal conversations, whoever held them."""
+    return hashlib.sha256(msgspec.json.encode(messages, order="deterministic")).hexdigest()[:16]
+
+
+def items_of(snapshot: Snapshot, tokens: ChatTokenizer, max_length: int) -> list[Item]:
+    """Every judged answer and every pair, oldest first; each prompt is tokenised once."""
+    prompts: dict[str, list[int]] = {}
+
+    def row(messages: Messages, key: str, text: str) -> Row:
+        if key not in prompts:
+            prompts[key] = tokens.prompt_ids(messages)
+        return Row(*fit(prompts[key], tokens.answer_ids(text), max_length))
+
+    items: list[Item] = []
+    for judged in snapshot.judged:
+        key = prompt_key(judged.messages)
+        rows = (row(judged.messages, key, judged.answer),)
+        items.append(Item(judged.kind, rows, judged.value, judged.user, judged.conversation_id, judged.created_ms, key))
+    for pair in snapshot.pairs:
+        key = prompt_key(pair.messages)
+        rows = (row(pair.messages, key, pair.chosen), row(pair.messages, key, pair.rejected))
+        value = 0.5 if pair.tie else 1.0
+        items.append(Item("pair", rows, value, pair.user, pair.conversation_id, pair.created_ms, key))
+    return sorted(items, key=lambda i: i.created_ms)
+
+
+def split_by_time(items: Sequence[Item], held_out: float) -> tuple[list[Item], list[Item]]:
+    """Train on the past, test on the future: the last `held_out` share by time, whole conversations at a time.
+
+    A conversation belongs to the side of its first label, so that no conversation is on both.
+    """
+    ordered = sorted(items, key=lambda i: i.created_ms)
+    cut = round(len(ordered) * (1 - held_out))
+    early = {i.conversation for i in ordered[:cut]}
+    return [i for i in ordered if i.conversation in early], [i for i in ordered if i.conversation not in early]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A snapshot cut in two that share no user, conversation or prompt where the data allows it."""
+
+    training: Snapshot
+    """Reward model, SFT and PPO see only this."""
+    judge: Snapshot
+    """The gate's judge and the gate's prompts."""
+    disjoint: tuple[str, ...]
+    """What the halves really do not share: of user, conversation, prompt."""
+
+
+def split_evidence(snapshot: Snapshot, judge_share: float, *, seed: int = 0) -> Evidence:
+    """Cut by user; when one user holds more than half of the labels (anonymous voters), by conversation instead.
+
+    What lands with the judge is decided by a hash, so a user stays on one side from snapshot to snapshot (unless a
+    conversation comes to join two users of different sides). Prompts (equal messages) found on both sides are taken
+    from the judge.
+    """
+    users = Counter(x.user for x in (*snapshot.judged, *snapshot.pairs))
+    crowded = bool(users) and max(users.values()) * 2 > users.total()
+    owner = _owners(snapshot, by_user=not crowded)
+
+    def to_judge(conversation: str) -> bool:
+        digest = hashlib.sha256(f"{seed}:{owner(conversation)}".encode()).digest()
+        return int.from_bytes(digest[:8]) / 2**64 < judge_share
+
+    training = _part(snapshot, lambda conversation, _: not to_judge(conversation))
+    seen = {prompt_key(x.messages) for x in (*training.judged, *training.pairs, *training.demos, *training.prompts)}
+    judge = _part(snapshot, lambda conversation, messages: to_judge(conversation) and prompt_key(messages) not in seen)
+    return Evidence(training, judge, ("conversation", "prompt") if crowded else ("user", "conversation", "prompt"))
+
+
+def _owners(snapshot: Snapshot, *, by_user: bool) -> Callable[[str], str]:
+    """Conversation -> the group it moves with: its own, or the connected group of users who labelled it."""
+    if not by_user:
+        return lambda conversation: conversation
+    parent: dict[str, str] = {}
+
+    def root(x: str) -> str:
+        while parent.setdefault(x, x) != x:
+            x = parent[x]
+        return x
+
+    for x in (*snapshot.judged, *snapshot.pairs, *snapshot.demos):
+        first, second = sorted((root(f"u:{x.user}"), root(f"c:{x.conversation_id}")))
+        parent[first] = second
+    return lambda conversation: root(f"c:{conversation}")
+
+
+def _part(snapshot: Snapshot, keep: Callable[[str, Messages], bool]) -> Snapshot:
+    return msgspec.structs.replace(
+        snapshot,
+        pairs=[x for x in snapshot.pairs if keep(x.conversation_id, x.messages)],
+        judged=[x for x in snapshot.judged if keep(x.conversation_id, x.messages)],
+        demos=[x for x in snapshot.demos if keep(x.conversation_id, x.messages)],
+        prompts=[x for x in snapshot.prompts if keep(x.conversation_id, x.messages)],
+    )

@@ -1,0 +1,115 @@
+"""How good predictions are: discrimination, calibration, and how sure one can be of either."""
+
+# pyright: reportUnknownArgumentType=false
+# (numpy's stubs leave the element type of comparisons open)
+
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Estimate(NamedTuple):
+    """A figure with its 95% interval; `n` observations behind it."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def auc(scores: Array, labels: Array) -> float:
+    """P(a random positive scores above a random negative), ties half; nan unless both kinds are there."""
+    positives, negatives = scores[labels > 0.5], scores[labels <= 0.5]
+    if len(positives) == 0 or len(negatives) == 0:
+        return float("nan")
+    ordered = np.sort(negatives)
+    below = np.searchsorted(ordered, positives, side="left")
+    up_to = np.searchsorted(ordered, positives, side="right")
+    return float((below + up_to).mean() / (2 * len(negatives)))
+
+
+def brier(probabilities: Array, labels: Array) -> float:
+    """Mean squared error of probabilities."""
+    return float(np.mean((probabilities - labels) ** 2))
+
+
+def ece(probabilities: Array, labels: Array, bins: int = 10) -> float:
+    """Expected calibration error over bins of equal mass (Nixon et al. 2019, arXiv:1904.01685)."""
+    order = np.argsort(probabilities, kind="stable")
+    parts = [p for p in np.array_split(order, min(bins, max(1, len(order)))) if len(p)]
+    gaps = [abs(probabilities[p].mean() - labels[p].mean()) * len(p) for p in parts]
+    return float(sum(gaps) / max(1, len(order)))
+
+
+def confusion(probabilities: Array, labels: Array) -> dict[str, float]:
+    """Accuracy, precision, recall and F1 of `probability > 0.5`."""
+    said, true = probabilities > 0.5, labels > 0.5
+    hit = float(np.sum(said & true))
+    precision = hit / said.sum() if said.any() else 0.0
+    recall = hit / true.sum() if true.any() else 0.0
+    both = precision + recall
+    return {
+        "accuracy": float(np.mean(said == true)),
+        "precision": float(precision),
+        "recall": float(recall),
+        "f1": float(2 * precision * recall / both) if both else 0.0,
+    }
+
+
+def correlation(x: Array, y: Array) -> float:
+    """Pearson's; 0 when one of them does not vary."""
+    if len(x) < 2 or x.std() == 0 or y.std() == 0:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def bootstrap(
+    figure: Callable[[NDArray[np.intp]], float],
+    clusters: Sequence[Hashable],
+    *,
+    resamples: int = 500,
+    seed: int = 0,
+) -> Estimate:
+    """`figure` of all indices, with a percentile interval from resampling whole clusters (users, prompts).
+
+    Resamples where the figure does not exist (one class only) are left out; with none left the interval is [nan, nan].
+    """
+    names = {c: i for i, c in enumerate(dict.fromkeys(clusters))}
+    member = np.array([names[c] for c in clusters], dtype=np.intp)
+    groups: list[NDArray[np.intp]] = [np.flatnonzero(member == i) for i in range(len(names))]
+    everything = np.arange(len(member))
+    if not groups:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    rng = np.random.default_rng(seed)
+    values: list[float] = []
+    for _ in range(resamples):
+        drawn = rng.integers(len(groups), size=len(groups))
+        value = figure(np.concatenate([groups[i] for i in drawn]))
+        if np.isfinite(value):
+            values.append(value)
+    low, high = (float(np.quantile(values, q)) if values else float("nan") for q in (0.025, 0.975))
+    return Estimate(figure(everything), low, high, len(member))
+
+
+def fit_temperature(logits: Array, labels: Array) -> float:
+    """The T > 0 that makes sigmoid(logits / T) most likely (Guo et al. 2017, arXiv:1706.04599); 1 without evidence.
+
+    The negative log-likelihood is convex in 1/T; a grid in log T is exact enough and cannot diverge. The grid ends at
+    [1/8, 8], which also keeps a small or separable sample from claiming certainty.
+    """
+    if len(logits) < 2 or labels.min() == labels.max():
+        return 1.0
+    grid: Array = np.exp(np.linspace(-np.log(8), np.log(8), 161))
+    scaled = logits[None, :] / grid[:, None]
+    losses = (np.logaddexp(0, scaled) - labels[None, :] * scaled).mean(axis=1)
+    return float(grid[int(np.argmin(losses))])
+
+
+def sigmoid(x: Array) -> Array:
+    """Logistic function, safe for large inputs."""
+    return np.exp(-np.logaddexp(0, -x))

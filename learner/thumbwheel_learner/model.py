@@ -1,0 +1,250 @@
+"""One frozen base model in memory; policy, reference, critic and reward members are adapters on it."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from thumbwheel_learner.adapters import BadAdapter, read_adapter, write_adapter
+from thumbwheel_learner.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
+from thumbwheel_learner.tokens import Batch, ChatTokenizer, make_batch
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What to trade for memory."""
+
+    logit_chunk: int = 2048
+    """Answer tokens whose logits exist at once; the rest are recomputed in the backward pass."""
+    gradient_checkpointing: bool = False
+    """Keep only layer borders in the forward pass and recompute the rest."""
+
+
+class TokenScores(NamedTuple):
+    """Per answer token, flat as in `Batch.rows`."""
+
+    logprobs: Tensor
+    """[N] log-probability of the token under the tempered policy, nats."""
+    entropy: Tensor
+    """[N] entropy of that distribution, nats; no gradient flows through it."""
+
+
+class PolicyModel:
+    """The base with its adapters; an adapter is chosen with `using`, nothing is ever merged."""
+
+    def __init__(self, base: PreTrainedModel, tokens: ChatTokenizer, *, name: str, memory: Memory, seed: int) -> None:
+        """`name` is written into adapter files; raises `UnsuitableModel`."""
+        self.base: Any = base
+        self.tokens = tokens
+        self.name = name
+        self.memory = memory
+        self.hidden_size = int(self.base.config.get_text_config().hidden_size)
+        self._active = Active()
+        self._configs: dict[str, LoraConfig] = {}
+        self._seed = seed
+        self.base.requires_grad_(False)
+        self.base.eval()
+        self.layers: dict[str, LoraLinear] = wrap_linears(base, self._active)
+        self._body: Any = self.base.base_model
+        self._head: Any = self.base.get_output_embeddings()
+        if memory.gradient_checkpointing:
+            self.base.gradient_checkpointing_enable({"use_reentrant": False})
+        self._check_split()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base lives."""
+        return cast(torch.device, self.base.device)
+
+    def add(self, name: str, config: LoraConfig | None = None) -> None:
+        """A fresh adapter, which changes nothing yet; its A depends on the model's seed and the name alone."""
+        self._configs[name] = config or LoraConfig()
+        generator = torch.Generator().manual_seed(self._seed * 0x9E3779B1 + crc32(name.encode()))
+        for layer in self.layers.values():
+            layer.add(name, self._configs[name], generator)
+
+    def load(self, name: str, folder: Path) -> None:
+        """An adapter from a PEFT folder, under `name`; raises `BadAdapter` when it does not fit this base."""
+        weights, config = read_adapter(folder)
+        self.put(name, weights, config, where=str(folder))
+
+    def put(self, name: str, weights: dict[str, tuple[Tensor, Tensor]], config: LoraConfig, *, where: str) -> None:
+        """An adapter from tensors, under `name`; layers that the tensors leave out stay as the base has them."""
+        for path, (a, b) in weights.items():
+            layer = self.layers.get(path)
+            if layer is None:
+                raise BadAdapter(f"{where}: the base model has no linear layer {path!r}")
+            if a.shape != (config.rank, layer.inputs) or b.shape != (layer.outputs, config.rank):
+                raise BadAdapter(f"{where}: {path} has shapes {tuple(a.shape)}, {tuple(b.shape)}, not of this base")
+        if name not in self._configs or self._configs[name] != config:
+            self.remove(name)
+            self.add(name, config)
+        with torch.no_grad():
+            for path, layer in self.layers.items():
+                if path in weights:
+                    layer.a[name].copy_(weights[path][0])
+                    layer.b[name].copy_(weights[path][1])
+                else:
+                    layer.b[name].zero_()
+
+    def weights(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """Module path -> copies of (A, B)."""
+        return {p: (x.a[name].detach().clone(), x.b[name].detach().clone()) for p, x in self.layers.items()}
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` a frozen-in-time duplicate of `source`."""
+        self.put(target, self.weights(source), self._configs[source], where=source)
+
+    def save(self, name: str, folder: Path) -> Path:
+        """Write an adapter as a PEFT folder and return it."""
+        transposed = any(layer.transposed for layer in self.layers.values())
+        write_adapter(folder, self.weights(name), self._configs[name], base_name=self.name, transposed=transposed)
+        return folder
+
+    def start(self, name: str, folder: Path | None, config: LoraConfig) -> None:
+        """Begin `name` from a parent's folder (keeping its rank), or fresh when the parent is the bare base."""
+        self.remove(name)
+        if folder is None:
+            self.add(name, config)
+        else:
+            self.load(name, folder)
+
+    def remove(self, name: str) -> None:
+        """Forget an adapter, if there is one of this name."""
+        if self._configs.pop(name, None):
+            for layer in self.layers.values():
+                layer.remove(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is an adapter of this name."""
+        return name in self._configs
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        """The trainable tensors of one adapter, in a fixed order."""
+        return list(parameters_of(self.layers, name))
+
+    @contextmanager
+    def using(self, *names: str) -> Iterator[None]:
+        """Apply these adapters inside; none is the bare base, several split the batch evenly."""
+        before, self._active.names = self._active.names, names
+        try:
+            yield
+        finally:
+            self._active.names = before
+
+    def hidden(self, batch: Batch, *, repeats: int = 1) -> Tensor:
+        """[repeats * B, T, D] last hidden states; `repeats` lays the batch out once per active adapter."""
+        ids, positions = batch.ids.repeat(repeats, 1), batch.positions.repeat(repeats, 1)
+        attention = None if batch.attention is None else batch.attention.repeat(repeats, 1).to(self.device)
+        checkpointing = self.memory.gradient_checkpointing and torch.is_grad_enabled()
+        if checkpointing:
+            self.base.train()  # transformers checkpoints in training mode only; frozen dropout is set to 0 at load
+        try:
+            out = self._body(
+                input_ids=ids.to(self.device),
+                attention_mask=attention,
+                position_ids=positions.to(self.device),
+                use_cache=False,
+            )
+        finally:
+            if checkpointing:
+                self.base.eval()
+        return cast(Tensor, out.last_hidden_state)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., V] in float32, with the scalings that Gemma, Granite and Cohere put behind the head."""
+        config = self.base.config.get_text_config()
+        logits = cast(Tensor, self._head(hidden)).float()
+        logits = logits / float(getattr(config, "logits_scaling", None) or 1.0)
+        logits = logits * float(getattr(config, "logit_scale", None) or 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        return logits if not cap else torch.tanh(logits / cap) * cap
+
+    def token_scores(self, states: Tensor, targets: Tensor, temperature: float) -> TokenScores:
+        """[N, D] hidden states that predict `targets` [N]: log-probabilities in chunks, logits never kept whole."""
+        size = self.memory.logit_chunk
+        recompute = torch.is_grad_enabled() and len(targets) > size
+        parts: list[TokenScores] = []
+        for some_states, some_targets in zip(states.split(size), targets.split(size), strict=True):
+            if recompute:
+                scores = checkpoint(self._score_chunk, some_states, some_targets, temperature, use_reentrant=False)
+                parts.append(cast(TokenScores, scores))
+            else:
+                parts.append(self._score_chunk(some_states, some_targets, temperature))
+        return TokenScores(torch.cat([p.logprobs for p in parts]), torch.cat([p.entropy for p in parts]))
+
+    def _score_chunk(self, states: Tensor, targets: Tensor, temperature: float) -> TokenScores:
+        logprobs = torch.log_softmax(self.logits(states) / temperature, dim=-1)
+        chosen = logprobs.gather(-1, targets[:, None]).squeeze(-1)
+        with torch.no_grad():
+            entropy = -(logprobs.exp() * logprobs).sum(-1)
+        return TokenScores(chosen, entropy)
+
+    def answer_states(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """[N, D] the hidden states that predict the answer tokens."""
+        return hidden[batch.rows.to(self.device), batch.columns.to(self.device)]
+
+    def score_answers(self, batch: Batch, temperature: float = 1.0) -> TokenScores:
+        """Log-probabilities of the answers under the active adapter, flat [N]."""
+        states = self.answer_states(self.hidden(batch), batch)
+        return self.token_scores(states, batch.targets.to(self.device), temperature)
+
+    def _check_split(self) -> None:
+        """Make sure that body + head really is this architecture's forward pass; raises `UnsuitableModel`."""
+        vocabulary = int(self.base.get_input_embeddings().weight.shape[0])
+        ids: Sequence[int] = [(7 * i + 3) % vocabulary for i in range(6)]
+        batch = make_batch([ids[:3]], [ids[3:]], pad_id=0)
+        with torch.no_grad():
+            ours = self.logits(self.hidden(batch))
+            theirs = cast(Tensor, self.base(input_ids=batch.ids.to(self.device), use_cache=False).logits).float()
+        if not torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3):
+            raise UnsuitableModel(f"{type(self.base).__name__} does more behind its body than a linear output head")
+
+
+def load_policy(
+    base: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    seed: int = 0,
+    memory: Memory | None = None,
+    chat_template: str | None = None,
+) -> PolicyModel:
+    """Load a checkpoint folder once; code inside the checkpoint is never run.
+
+    `chat_template` replaces the tokenizer's own. Raises `UnsuitableModel`, `tokens.NoEndToken`, and what transformers
+    raises for a folder that is no checkpoint.
+    """
+    torch.manual_seed(seed)
+    model = cast(Any, AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False))
+    without_dropout(model)
+    return PolicyModel(
+        model.to(device),
+        ChatTokenizer.load(base, template=chat_template),
+        name=base.name,
+        memory=memory or Memory(),
+        seed=seed,
+    )
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Dropout off for good: probability ratios compare two passes, which noise would make differ."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout") and not isinstance(module.attention_dropout, nn.Module):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010 - not an attribute of every Module
+    config: Any = getattr(model, "config", None)
+    for key, value in list(vars(config).items()) if config else []:
+        if isinstance(value, float) and ("dropout" in key or key.endswith("pdrop")):
+            setattr(config, key, 0.0)

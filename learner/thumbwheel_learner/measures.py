@@ -40,10 +40,18 @@ def brier(probabilities: Array, labels: Array) -> float:
 
 def ece(probabilities: Array, labels: Array, bins: int = 10) -> float:
     """Expected calibration error over bins of equal mass (Nixon et al. 2019, arXiv:1904.01685)."""
+    parts = reliability(probabilities, labels, bins)
+    return sum(abs(p["predicted"] - p["observed"]) * p["count"] for p in parts) / max(1, len(probabilities))
+
+
+def reliability(probabilities: Array, labels: Array, bins: int = 10) -> list[dict[str, float]]:
+    """Mean prediction, observed share and count of up to `bins` bins of equal mass, by rising prediction."""
     order = np.argsort(probabilities, kind="stable")
     parts = [p for p in np.array_split(order, min(bins, max(1, len(order)))) if len(p)]
-    gaps = [abs(probabilities[p].mean() - labels[p].mean()) * len(p) for p in parts]
-    return float(sum(gaps) / max(1, len(order)))
+    return [
+        {"predicted": float(probabilities[p].mean()), "observed": float(labels[p].mean()), "count": len(p)}
+        for p in parts
+    ]
 
 
 def confusion(probabilities: Array, labels: Array) -> dict[str, float]:

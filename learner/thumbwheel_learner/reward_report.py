@@ -21,6 +21,7 @@ from thumbwheel_learner.measures import (
     correlation,
     ece,
     fit_temperature,
+    reliability,
     sigmoid,
 )
 
@@ -51,6 +52,8 @@ class RewardReport:
     ece: float
     """Of calibrated probabilities of a thumb up; temperature cross-fitted in two halves."""
     ece_uncalibrated: float
+    calibration: list[dict[str, float]]
+    """The reliability diagram behind `ece`: predicted, observed and count per bin."""
     brier: float
     precision: float
     recall: float
@@ -103,6 +106,7 @@ def report_on(
         auc=bootstrap(lambda i: auc(logits[i], labels[i]), users[1]),
         ece=ece(probabilities, labels) if thumbs else nan,
         ece_uncalibrated=ece(sigmoid(logits), labels) if thumbs else nan,
+        calibration=reliability(probabilities, labels) if thumbs else [],
         brier=brier(probabilities, labels) if thumbs else nan,
         precision=sides.get("precision", nan),
         recall=sides.get("recall", nan),

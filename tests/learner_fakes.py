@@ -1,7 +1,9 @@
 """Fakes of the learner's surroundings: a bus in memory that can fail, repeat and forget on demand."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -100,3 +102,11 @@ class MemoryConsumer:
     def close(self) -> None:
         """Leave."""
         self.closed = True
+
+
+def fake_adapter(folder: Path, weights: bytes = b"weights", *, rank: int = 8) -> Path:
+    """A folder that looks like a LoRA adapter, as far as publishing cares."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank}))
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    return folder

@@ -1,7 +1,7 @@
 """The learner's error tree; each noun's own errors live beside the code that raises them.
 
 LearnerError
-├── settings.BadSetting            a setting cannot be used; the message says how to mend it
+├── settings.BadSetting            (a thumbwheel.ConfigurationError) a setting cannot be used
 ├── lock.AlreadyRunning            another learner holds this data directory
 ├── store.session.OffsetMoved      somebody else stored records of this partition meanwhile
 ├── dataset.SnapshotDamaged        a snapshot file is missing or does not match its hash

@@ -1,0 +1,224 @@
+"""Every setting of the learner, read once from the environment; only the composition root looks at it."""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+from thumbwheel.errors import ConfigurationError
+
+PREFIX = "THUMBWHEEL_"
+STAGES = ("reward", "sft", "ppo")
+N = TypeVar("N", int, float)
+
+
+class BadSetting(ConfigurationError):
+    """A setting is missing or wrong; the message names the variable and says how to mend it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How much and how long a run trains; sizes left at 0 keep the algorithm's own default."""
+
+    stages: tuple[str, ...] = STAGES
+    """`STAGES`: which of `reward,sft,ppo` a run goes through, comma-separated; the gate always judges the result."""
+    min_labels: int = 50
+    """`MIN_LABELS`: with fewer thumbs, ratings, flags, pairs and demonstrations than this no run starts."""
+    holdout: float = 0.2
+    """`HOLDOUT`: share of conversations whose prompts are kept for the gate."""
+    max_prompts: int = 50_000
+    """`MAX_PROMPTS`: the newest logged prompts that a snapshot keeps."""
+    lora_rank: int = 16
+    """`LORA_RANK`: of an adapter that starts from the bare base; later versions keep their parent's."""
+    reward_members: int = 0
+    """`REWARD_MEMBERS`: models in the reward ensemble."""
+    reward_epochs: int = 0
+    """`REWARD_EPOCHS`."""
+    sft_epochs: int = 0
+    """`SFT_EPOCHS`."""
+    ppo_iterations: int = 0
+    """`PPO_ITERATIONS`: rollout phases of a run."""
+    ppo_prompts: int = 0
+    """`PPO_PROMPTS`: prompts per iteration."""
+    ppo_samples: int = 0
+    """`PPO_SAMPLES`: answers per prompt."""
+    max_new_tokens: int = 0
+    """`MAX_NEW_TOKENS`: longest answer in rollouts and gate."""
+    gate_prompts: int = 0
+    """`GATE_PROMPTS`: held-out prompts in the gate, at most."""
+    threads: int = 0
+    """`TRAIN_THREADS`: CPU threads of training; 0: one fewer than the machine has, at least one."""
+    seed: int = 0
+    """`SEED`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The learner's settings; each is the environment variable `THUMBWHEEL_<NAME>`, with the default given here."""
+
+    model: str
+    """`MODEL`: the base model that the service serves: a local path or a hub id."""
+    data: Path = Path(".thumbwheel")
+    """`DATA`: folder of the state: database, snapshots, runs, reward models."""
+    database_url: str = ""
+    """`LEARNER_DATABASE_URL`: `sqlite:///…` or `postgresql://…`; default a SQLite file in `DATA`."""
+    url: str = "http://127.0.0.1:8000"
+    """`URL`: the service."""
+    api_key: str = ""
+    """`API_KEY`: an admin key; default what the file `DATA/admin.key` holds."""
+    bus: Literal["embedded", "kafka"] = "embedded"
+    """`BUS`; default `kafka` when `KAFKA_BOOTSTRAP` is set, else `embedded`."""
+    kafka_bootstrap: str | None = None
+    """`KAFKA_BOOTSTRAP`: `host:port`, comma-separated."""
+    kafka_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`KAFKA_<OPTION>`: any other option of kafka-python in upper case, e.g. `KAFKA_SECURITY_PROTOCOL`."""
+    artifacts: Path = Path()
+    """`ARTIFACTS`: the artifact store, shared with the service; default `DATA/artifacts`."""
+    signing_key_file: Path = Path()
+    """`SIGNING_KEY`: file of the key that signs manifests, shared with the service; default `DATA/signing.key`."""
+    promote: Literal["auto", "manual"] = "auto"
+    """`PROMOTE`: `manual` offers a version, and a person moves the route."""
+    learn_every_s: float = 3600.0
+    """`LEARN_EVERY`: seconds between scheduled runs; 0: never by the clock."""
+    learn_after_labels: int = 200
+    """`LEARN_AFTER_LABELS`: a run starts when this many labels are new; 0: never by their number."""
+    report_every_s: float = 2.0
+    """`REPORT_EVERY`: seconds between status reports while training."""
+    metrics_port: int = 0
+    """`LEARNER_METRICS_PORT`: Prometheus metrics on loopback; 0: off."""
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        fill = object.__setattr__
+        fill(self, "data", self.data.expanduser().absolute())
+        if not self.database_url:
+            fill(self, "database_url", f"sqlite:///{self.data / 'learner.db'}")
+        if self.artifacts == Path():
+            fill(self, "artifacts", self.data / "artifacts")
+        if self.signing_key_file == Path():
+            fill(self, "signing_key_file", self.data / "signing.key")
+        self._validate()
+
+    def _validate(self) -> None:
+        if not self.model:
+            raise BadSetting("THUMBWHEEL_MODEL is not set: name the base model that the service serves")
+        if not self.database_url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
+            raise BadSetting("THUMBWHEEL_LEARNER_DATABASE_URL must start with sqlite:/// or postgresql://")
+        if ":memory:" in self.database_url or self.database_url == "sqlite:///":
+            raise BadSetting(
+                "THUMBWHEEL_LEARNER_DATABASE_URL must name a file: what is in memory only is lost feedback"
+            )
+        if self.bus == "kafka" and not self.kafka_bootstrap:
+            raise BadSetting("THUMBWHEEL_BUS=kafka needs THUMBWHEEL_KAFKA_BOOTSTRAP=host:port")
+        if self.data.exists() and not self.data.is_dir():
+            raise BadSetting(f"THUMBWHEEL_DATA={self.data} is a file; name a folder")
+        if self.report_every_s <= 0:
+            raise BadSetting("THUMBWHEEL_REPORT_EVERY must be positive")
+
+    @property
+    def admin_key_file(self) -> Path:
+        """Where the service's first start leaves the admin key."""
+        return self.data / "admin.key"
+
+    def admin_key(self) -> str | None:
+        """The key for the service's internal routes, None while there is none yet."""
+        if self.api_key:
+            return self.api_key
+        try:
+            return self.admin_key_file.read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+
+def from_environment(environment: Mapping[str, str] | None = None, *, default_model: str | None = None) -> Settings:
+    """The settings of this environment (default: the process's); raises `BadSetting`.
+
+    `default_model` is served when none is named (the demo policy, if it is installed).
+    """
+    source = os.environ if environment is None else environment
+    given = {k.removeprefix(PREFIX): v for k, v in source.items() if k.startswith(PREFIX) and v != ""}
+    bootstrap = given.get("KAFKA_BOOTSTRAP")
+    bus = _one_of(given, "BUS", ("embedded", "kafka"), "kafka" if bootstrap else "embedded")
+    options = {
+        k.removeprefix("KAFKA_").lower(): v
+        for k, v in given.items()
+        if k.startswith("KAFKA_") and k != "KAFKA_BOOTSTRAP"
+    }
+    return Settings(
+        model=given.get("MODEL", default_model or ""),
+        data=Path(given.get("DATA", ".thumbwheel")),
+        database_url=given.get("LEARNER_DATABASE_URL", ""),
+        url=given.get("URL", "http://127.0.0.1:8000").rstrip("/"),
+        api_key=given.get("API_KEY", ""),
+        bus=cast(Literal["embedded", "kafka"], bus),
+        kafka_bootstrap=bootstrap,
+        kafka_options=options,
+        artifacts=Path(given.get("ARTIFACTS", "")).expanduser(),
+        signing_key_file=Path(given.get("SIGNING_KEY", "")).expanduser(),
+        promote=cast(Literal["auto", "manual"], _one_of(given, "PROMOTE", ("auto", "manual"), "auto")),
+        learn_every_s=_number(given, "LEARN_EVERY", float, 3600.0),
+        learn_after_labels=_number(given, "LEARN_AFTER_LABELS", int, 200),
+        report_every_s=_number(given, "REPORT_EVERY", float, 2.0),
+        metrics_port=_number(given, "LEARNER_METRICS_PORT", int, 0, highest=65535),
+        training=_training(given),
+    )
+
+
+def _training(given: Mapping[str, str]) -> Training:
+    holdout = _number(given, "HOLDOUT", float, Training.holdout)
+    if not 0 < holdout < 1:
+        raise BadSetting(f"{PREFIX}HOLDOUT must lie between 0 and 1, not {holdout}")
+    return Training(
+        stages=stages_from(given.get("STAGES", ",".join(STAGES)), name=f"{PREFIX}STAGES"),
+        min_labels=_number(given, "MIN_LABELS", int, Training.min_labels),
+        holdout=holdout,
+        max_prompts=_number(given, "MAX_PROMPTS", int, Training.max_prompts),
+        lora_rank=_number(given, "LORA_RANK", int, Training.lora_rank, lowest=1),
+        reward_members=_number(given, "REWARD_MEMBERS", int, 0),
+        reward_epochs=_number(given, "REWARD_EPOCHS", int, 0),
+        sft_epochs=_number(given, "SFT_EPOCHS", int, 0),
+        ppo_iterations=_number(given, "PPO_ITERATIONS", int, 0),
+        ppo_prompts=_number(given, "PPO_PROMPTS", int, 0),
+        ppo_samples=_number(given, "PPO_SAMPLES", int, 0),
+        max_new_tokens=_number(given, "MAX_NEW_TOKENS", int, 0),
+        gate_prompts=_number(given, "GATE_PROMPTS", int, 0),
+        threads=_number(given, "TRAIN_THREADS", int, 0),
+        seed=_number(given, "SEED", int, 0),
+    )
+
+
+def stages_from(text: str, *, name: str) -> tuple[str, ...]:
+    """`sft,ppo` or `all`, in the order of a run; raises `BadSetting` naming `name`."""
+    asked = {part.strip() for part in text.split(",") if part.strip()}
+    if asked == {"all"}:
+        return STAGES
+    if not asked or not asked <= set(STAGES):
+        raise BadSetting(f"{name} must be some of {', '.join(STAGES)} (or all), not {text!r}")
+    return tuple(stage for stage in STAGES if stage in asked)
+
+
+def _number(
+    given: Mapping[str, str],
+    name: str,
+    kind: Callable[[str], N],
+    default: N,
+    *,
+    lowest: float = 0,
+    highest: float = 1e15,
+) -> N:
+    try:
+        value = kind(given[name]) if name in given else default
+    except ValueError as error:
+        raise BadSetting(f"{PREFIX}{name} must be a number, not {given[name]!r}") from error
+    if math.isnan(value) or not lowest <= value <= highest:
+        raise BadSetting(f"{PREFIX}{name} must lie between {lowest:g} and {highest:g}, not {value}")
+    return value
+
+
+def _one_of(given: Mapping[str, str], name: str, allowed: tuple[str, ...], default: str) -> str:
+    value = given.get(name, default)
+    if value not in allowed:
+        raise BadSetting(f"{PREFIX}{name} must be {' or '.join(allowed)}, not {value!r}")
+    return value

@@ -1,22 +1,24 @@
 """The one place where errors become HTTP, and where bodies are read: problem+json, or OpenAI's error object for chat."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.params import Parameter
-from litestar.types import ExceptionHandlersMap
 
 from thumbwheel import routes
 from thumbwheel.errors import ThumbwheelError
 from thumbwheel.types import Problem
-from thumbwheel_service.errors import BadInput, ServiceError, TooMany, Unavailable
+from thumbwheel_service.errors import BadInput, ServiceError, TooLarge, TooMany, Unavailable
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
+IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:@+\-]*$(?!\n)"
 PROBLEM_JSON = "application/problem+json"
 JSON = "application/json"
 _OPENAI_TYPES = {
@@ -55,6 +57,8 @@ class OpenAIError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AnyRequest = Request[Any, Any, Any]
+PathId = Annotated[str, Parameter(min_length=1, max_length=128, pattern=IDENTIFIER_PATTERN)]
+QueryId = Annotated[str | None, Parameter(min_length=1, max_length=128, pattern=IDENTIFIER_PATTERN)]
 Cursor = Annotated[str | None, Parameter(max_length=200, description="`next` of the page before")]
 Limit = Annotated[int, Parameter(ge=1, le=200, description="items per page")]
 
@@ -116,6 +120,10 @@ def to_problem(error: Exception) -> Problem:
         return Problem(title=error.title, status=error.status, detail=error.detail, code=error.code, field=error.field)
     if isinstance(error, ValidationException):
         return _bad_parameter(error)
+    if isinstance(error, RequestEntityTooLarge):
+        return Problem(
+            title=TooLarge.title, status=413, detail="the body is over this route's limit", code=TooLarge.code
+        )
     if isinstance(error, HTTPException):
         detail = str(error.detail)
         return Problem(title=_title(error.status_code), status=error.status_code, detail=detail, code=_code(error))
@@ -126,8 +134,8 @@ def to_problem(error: Exception) -> Problem:
 
 def _bad_parameter(error: ValidationException) -> Problem:
     """Litestar's complaint about a path or query parameter, naming the first one."""
-    extra: Any = error.extra
-    first = extra[0] if isinstance(extra, list) and extra else {}
+    extra = cast(list[dict[str, Any]], error.extra) if isinstance(error.extra, list) else []
+    first = extra[0] if extra else dict[str, Any]()
     return Problem(
         title=BadInput.title,
         status=400,
@@ -148,6 +156,8 @@ def _code(error: HTTPException) -> str:
 def error_response(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Translate for the route that was asked: OpenAI's error object on chat and models, problem+json elsewhere."""
     problem = to_problem(error)
+    if problem.status == 500:
+        _log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, TooMany):
         headers["retry-after"] = str(max(1, round(error.retry_after)))
@@ -172,4 +182,6 @@ def openai_error(problem: Problem) -> bytes:
     return _encoder.encode(OpenAIError(error=body))
 
 
-EXCEPTION_HANDLERS: ExceptionHandlersMap = {Exception: error_response}
+EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[AnyRequest, Exception], Response[bytes]]] = {
+    Exception: error_response
+}

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from litestar.openapi.spec import (
-    Components,
+    OpenAPI,
     OpenAPIHeader,
     OpenAPIMediaType,
     OpenAPIResponse,
@@ -73,9 +73,10 @@ def schema_of(wire_type: Any) -> RawSchema:
     return RawSchema(raw=schema)
 
 
-def components() -> Components:
-    """Every struct named so far; ask after the routes are imported."""
-    return Components(schemas={name: RawSchema(raw=schema) for name, schema in sorted(_schemas.items())})
+def add_components(document: OpenAPI) -> None:
+    """Add every struct named so far to the document; Litestar collects only what it decodes itself."""
+    known = document.components.schemas or {}
+    document.components.schemas = known | {name: RawSchema(raw=schema) for name, schema in sorted(_schemas.items())}
 
 
 def documented(

@@ -11,11 +11,10 @@ from thumbwheel.types import (
     FeedbackHistory,
     FeedbackPage,
     FeedbackRecord,
-    Identifier,
 )
 from thumbwheel_service.auth.guard import caller
 from thumbwheel_service.feedback.service import FeedbackService
-from thumbwheel_service.http import AnyRequest, Cursor, Limit, answer, decode, read_body, typed
+from thumbwheel_service.http import AnyRequest, Cursor, Limit, PathId, QueryId, answer, decode, read_body, typed
 from thumbwheel_service.idempotency import once, respond
 from thumbwheel_service.openapi import documented
 
@@ -62,8 +61,8 @@ async def put_batch(request: AnyRequest, feedback_service: FeedbackService) -> R
 async def list_feedback(
     request: AnyRequest,
     feedback_service: FeedbackService,
-    completion_id: Identifier | None = None,
-    conversation_id: Identifier | None = None,
+    completion_id: QueryId = None,
+    conversation_id: QueryId = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response[bytes]:
@@ -83,9 +82,7 @@ async def list_feedback(
     tags=["feedback"],
     operation_class=documented(answers={200: FeedbackRecord}, errors=(400, 404)),
 )
-async def get_feedback(
-    request: AnyRequest, feedback_service: FeedbackService, feedback_id: Identifier
-) -> Response[bytes]:
+async def get_feedback(request: AnyRequest, feedback_service: FeedbackService, feedback_id: PathId) -> Response[bytes]:
     """The current revision, retracted or not."""
     return answer(await feedback_service.get(caller(request).tenant, feedback_id))
 
@@ -95,9 +92,7 @@ async def get_feedback(
     tags=["feedback"],
     operation_class=documented(answers={200: FeedbackHistory}, errors=(400, 404)),
 )
-async def get_history(
-    request: AnyRequest, feedback_service: FeedbackService, feedback_id: Identifier
-) -> Response[bytes]:
+async def get_history(request: AnyRequest, feedback_service: FeedbackService, feedback_id: PathId) -> Response[bytes]:
     """Every revision, oldest first."""
     return answer(await feedback_service.history(caller(request).tenant, feedback_id))
 
@@ -109,7 +104,7 @@ async def get_history(
     operation_class=documented(answers={200: FeedbackRecord}, errors=(404,), idempotent=True),
 )
 async def retract_feedback(
-    request: AnyRequest, feedback_service: FeedbackService, feedback_id: Identifier
+    request: AnyRequest, feedback_service: FeedbackService, feedback_id: PathId
 ) -> Response[bytes]:
     """Take feedback back: one more revision, `retracted`; giving it again is another."""
     tenant = caller(request).tenant

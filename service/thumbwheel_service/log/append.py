@@ -2,14 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import insert, select, text, update
-from sqlmodel import Session, col
+from sqlalchemy import delete, insert, select, text, update
+from sqlmodel import Session, SQLModel, col
 
-from thumbwheel.bus import NewRecord, partition_of
+from thumbwheel.bus import NewRecord, TopicPartition, partition_of
 from thumbwheel.events import TOPICS, Envelope, encode, now_ms, topic_and_key
 from thumbwheel_service.db.tables import LogHead, LogRow
 from thumbwheel_service.errors import BadInput
+from thumbwheel_service.log.signal import APPENDED
+
+_log = SQLModel.metadata.tables["log"]
 
 
 class UnknownTopic(BadInput):
@@ -44,6 +48,7 @@ def append_records(session: Session, records: Sequence[NewRecord]) -> int:
             groups[record.topic, partition].setdefault(record.event_id, record)
     created = now_ms()
     appended = 0
+    grown: set[TopicPartition] = session.info.setdefault(APPENDED, set())
     for (topic, partition), fresh in sorted(groups.items()):
         offset = _reserve(session, topic, partition, len(fresh))
         rows = [
@@ -58,9 +63,20 @@ def append_records(session: Session, records: Sequence[NewRecord]) -> int:
             }
             for i, record in enumerate(fresh.values())
         ]
-        session.execute(insert(LogRow), rows)
+        session.execute(insert(_log), rows)
+        if TOPICS[topic].compacted:
+            _compact(session, topic, partition, rows)
+        grown.add(TopicPartition(topic, partition))
         appended += len(rows)
     return appended
+
+
+def _compact(session: Session, topic: str, partition: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Of a compacted topic only the last record of a key stays, as on Kafka; the offsets of the others are gaps."""
+    last = {row["key"]: row["offset"] for row in rows}
+    for key, offset in last.items():
+        older = (_log.c.topic == topic, _log.c.partition == partition, _log.c.key == key, _log.c.offset < offset)
+        session.execute(delete(_log).where(*older))
 
 
 def _reserve(session: Session, topic: str, partition: int, count: int) -> int:

@@ -4,9 +4,9 @@ import msgspec
 from litestar import Response, get, post
 
 from thumbwheel import routes
-from thumbwheel.types import Identifier, Turn, TurnIn, TurnPage
+from thumbwheel.types import Turn, TurnIn, TurnPage
 from thumbwheel_service.auth.guard import caller
-from thumbwheel_service.http import AnyRequest, Cursor, Limit, answer, decode, read_body, typed
+from thumbwheel_service.http import AnyRequest, Cursor, Limit, PathId, QueryId, answer, decode, read_body, typed
 from thumbwheel_service.idempotency import once, respond
 from thumbwheel_service.openapi import documented
 from thumbwheel_service.turns.service import TurnService
@@ -31,8 +31,8 @@ async def bring_turn(request: AnyRequest, turn_service: TurnService) -> Response
 async def list_turns(
     request: AnyRequest,
     turn_service: TurnService,
-    conversation_id: Identifier | None = None,
-    user: Identifier | None = None,
+    conversation_id: QueryId = None,
+    user: QueryId = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response[bytes]:
@@ -44,7 +44,7 @@ async def list_turns(
 
 
 @get(typed(routes.TURN), tags=["turns"], operation_class=documented(answers={200: Turn}, errors=(400, 404, 409)))
-async def get_turn(request: AnyRequest, turn_service: TurnService, completion_id: Identifier) -> Response[bytes]:
+async def get_turn(request: AnyRequest, turn_service: TurnService, completion_id: PathId) -> Response[bytes]:
     """One turn with its feedback; while it is being generated it has no messages yet."""
     return answer(await turn_service.get(caller(request).tenant, completion_id))
 

@@ -1,0 +1,169 @@
+"""Carries the log to Kafka, in order per partition and at least once; readers deduplicate by event id."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from sqlalchemy import insert, select, update
+from sqlmodel import Session, SQLModel, col
+
+from thumbwheel.bus import BusError, EventBus, NewRecord, TopicPartition
+from thumbwheel.events import TOPICS
+from thumbwheel_service.db.reader import Reader
+from thumbwheel_service.db.tables import LogHead, LogRow, RelayRow
+from thumbwheel_service.db.writer import Writer
+from thumbwheel_service.errors import Conflicting, Unavailable
+from thumbwheel_service.log.signal import LogSignal
+
+_log = logging.getLogger(__name__)
+_relay = SQLModel.metadata.tables["relay"]
+PARTITIONS = tuple(TopicPartition(t.name, p) for t in TOPICS.values() for p in range(t.partitions))
+_BATCH = 500
+_BATCH_BYTES = 4 << 20
+_IDLE_SECONDS = 1.0
+_BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class NotMine(Conflicting):
+    """Somebody else moved the relay's position: two relays run on one database."""
+
+
+class Span(NamedTuple):
+    """What is carried of one partition at once."""
+
+    at: TopicPartition
+    before: int
+    """The stored position."""
+    after: int
+    """The position once the records are on Kafka."""
+    records: list[NewRecord]
+
+
+class Relay:
+    """One task that carries every partition; its position lies in the database, so a restart goes on where it was.
+
+    A broker outage costs nothing but time: the log grows, and the relay tries again with growing pauses. Only one relay
+    may run on a database; each move of a position checks that nobody else moved it.
+    """
+
+    def __init__(self, bus: EventBus, writer: Writer, reader: Reader, signal: LogSignal) -> None:
+        self._bus = bus
+        self._writer = writer
+        self._reader = reader
+        self._signal = signal
+        self._observe: Callable[[int, str | None], None] = _ignore
+        self.failing: str | None = None
+        """Why the last attempt failed, or None while all is well."""
+
+    def observe(self, callback: Callable[[int, str | None], None]) -> None:
+        """Call `callback(records, failure)` after every attempt."""
+        self._observe = callback
+
+    async def run(self) -> None:
+        """Carry until cancelled."""
+        failures = 0
+        with self._signal.watch(PARTITIONS) as watch:
+            while True:
+                try:
+                    carried = await self.carry()
+                except (BusError, Unavailable, NotMine) as error:
+                    self._tell(0, str(error))
+                    pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
+                    failures += 1
+                    await asyncio.sleep(pause)
+                    continue
+                failures = 0
+                self._tell(carried, None)
+                if not carried:
+                    await watch.wait(_IDLE_SECONDS)
+
+    async def carry(self) -> int:
+        """Carry one load; returns how many records. Raises `BusUnavailable`, `BusError`, `Unavailable`, `NotMine`."""
+        load = await self._reader.run(_load)
+        records = [record for span in load for record in span.records]
+        if not load:
+            return 0
+        if records:
+            await asyncio.to_thread(self._bus.append, records)
+        await self._writer.run(lambda session: _moved(session, load))
+        return len(records)
+
+    async def lag(self) -> int:
+        """Records that are not on Kafka yet."""
+        return await self._reader.run(_lag)
+
+    def _tell(self, carried: int, failure: str | None) -> None:
+        if failure != self.failing:
+            if failure is not None:
+                _log.warning("the relay pauses, the log keeps everything: %s", failure)
+            else:
+                _log.info("the relay goes on")
+        self.failing = failure
+        with suppress(Exception):
+            self._observe(carried, failure)
+
+
+def _load(session: Session) -> list[Span]:
+    """What comes next, in offset order per partition and some 4 MiB in all."""
+    heads = {TopicPartition(h.topic, h.partition): h.next for h in session.execute(select(LogHead)).scalars()}
+    positions = {TopicPartition(r.topic, r.partition): r.next for r in session.execute(select(RelayRow)).scalars()}
+    load: list[Span] = []
+    room = _BATCH_BYTES
+    for at in PARTITIONS:
+        before, head = positions.get(at, 0), heads.get(at, 0)
+        if before < head and room > 0:
+            load.append(_span(session, at, before, head, room))
+            room -= sum(len(record.value) for record in load[-1].records)
+    return load
+
+
+def _span(session: Session, at: TopicPartition, before: int, head: int, room: int) -> Span:
+    """Records of one partition; when none is left before its head (compacted away) the position moves there."""
+    records: list[NewRecord] = []
+    after = before
+    rows = _rows(session, at, before, head)
+    for row in rows:
+        records.append(NewRecord(row.topic, row.key, row.event_id, row.value))
+        after = row.offset + 1
+        room -= len(row.value)
+        if room <= 0:
+            return Span(at, before, after, records)
+    return Span(at, before, head if len(rows) < _BATCH else after, records)
+
+
+def _rows(session: Session, at: TopicPartition, before: int, head: int) -> Sequence[LogRow]:
+    statement = (
+        select(LogRow)
+        .where(
+            col(LogRow.topic) == at.topic,
+            col(LogRow.partition) == at.partition,
+            col(LogRow.offset) >= before,
+            col(LogRow.offset) < head,
+        )
+        .order_by(col(LogRow.offset))
+        .limit(_BATCH)
+    )
+    return session.execute(statement).scalars().all()
+
+
+def _moved(session: Session, load: Sequence[Span]) -> None:
+    """Store how far the load came; raises `NotMine` when a position is not where it was."""
+    for at, before, after, _ in load:
+        here = (_relay.c.topic == at.topic, _relay.c.partition == at.partition)
+        if session.execute(select(_relay.c.next).where(*here)).one_or_none() is None:
+            session.execute(insert(_relay), {"topic": at.topic, "partition": at.partition, "next": 0})
+        change = update(_relay).where(*here, _relay.c.next == before).values(next=after)
+        if getattr(session.execute(change), "rowcount", 0) != 1:
+            raise NotMine(f"the relay's position in {at.topic}[{at.partition}] was moved by another relay")
+
+
+def _lag(session: Session) -> int:
+    heads = {(h.topic, h.partition): h.next for h in session.execute(select(LogHead)).scalars()}
+    done = {(r.topic, r.partition): r.next for r in session.execute(select(RelayRow)).scalars()}
+    return sum(head - done.get(at, 0) for at, head in heads.items())
+
+
+def _ignore(_carried: int, _failure: str | None) -> None:
+    return

@@ -1,0 +1,53 @@
+"""What every request gets, unknown paths included: an id in the response, a count, a duration."""
+
+import re
+import time
+import uuid
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from thumbwheel_service.metrics import Metrics
+
+REQUEST_ID = b"x-request-id"
+_VALID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+
+
+class RequestStamp:
+    """Wraps the whole application, because Litestar's middleware never sees paths that have no route."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        identifier = _request_id(scope)
+        status = 500
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (REQUEST_ID, identifier)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, stamped)
+        finally:
+            route = scope.get("path_template") or "unknown"
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The caller's id when it is a plain token, else a fresh one."""
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID:
+            if _VALID.fullmatch(value):
+                return value
+            break
+    return uuid.uuid4().hex.encode()

@@ -70,10 +70,14 @@ class Desk:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**clean_environment(os.environ), **self.plan.environment},
+                env=self.environment(),
                 start_new_session=True,
             )
         return self
+
+    def environment(self) -> dict[str, str]:
+        """What the children see: this process's own environment without its Thumbwheel settings, and the plan's."""
+        return {**clean_environment(os.environ), **self.plan.environment}
 
     async def ready(self, on_wait: Callable[[float], None] = lambda _: None) -> None:
         """Wait until the service answers `/readyz`; raises `DeskFailed`."""

@@ -1,5 +1,6 @@
 """The one place where errors become HTTP, and where bodies are read: problem+json, or OpenAI's error object for chat."""
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus

@@ -154,7 +154,8 @@ def timeline(ticks: list[Tick], swaps: list[Swap], versions: list[str]) -> str:
                 size=9,
             )
         axes.set(title="Chats answered per second, by policy version", xlabel="seconds after set-up")
-        axes.margins(x=0.01, y=0.25)
+        axes.set_ylim(0, 1.25 * max(floor, default=1.0))
+        axes.margins(x=0.01)
         _grid(axes)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=max(1, len(versions)))
         return drawing.svg()

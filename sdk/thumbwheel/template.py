@@ -14,7 +14,7 @@ PLAIN_CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
-"""One line per message, `Role: text`; the end token closes every answer, so that training on answers teaches to stop."""
+"""One line per message, `Role: text`; the end token closes every answer: who trains on answers learns to stop."""
 
 
 def has_chat_template(model: Path) -> bool:

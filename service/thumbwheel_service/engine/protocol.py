@@ -4,7 +4,7 @@ A *policy* is `BASE`, or a LoRA adapter under the unique name it was loaded with
 of a process, so that no cache can confuse two adapters.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -99,8 +99,8 @@ class ChatRun(Protocol):
         """The whole answer as an OpenAI body; raises `ChatRefused`, `EngineDown`."""
         ...
 
-    def events(self) -> AsyncIterator[str]:
-        """Server-sent events (`data: …` with the blank line, `[DONE]` last); errors before the first token are raised."""
+    def events(self) -> AsyncGenerator[str, None]:
+        """Server-sent events (`data: …` with the blank line, `[DONE]` last); an early error is raised instead."""
         ...
 
     async def abort(self) -> None:
@@ -142,7 +142,7 @@ class PolicyEngine(Protocol):
         ...
 
     async def load(self, name: str, folder: Path) -> None:
-        """Load the adapter in `folder` (which must stay there until `unload`); raises `AdapterRefused`, `EngineDown`."""
+        """Load the adapter in `folder`, which must stay until `unload`; raises `AdapterRefused`, `EngineDown`."""
         ...
 
     async def unload(self, name: str) -> None:

@@ -75,7 +75,7 @@ def _numerics(options: EngineOptions, checkpoint: Path, *, on_cpu: bool) -> list
     if kv_bytes is not None:
         argv += ["--kv-cache-memory-bytes", str(kv_bytes)]
     if on_cpu:
-        # A seeded request whose prefill is cut in two kills vLLM's CPU worker (CPU generators have no offset to rewind).
+        # A seeded request whose prefill is cut in two kills vLLM's CPU worker: a CPU generator has no offset to rewind.
         argv += ["--enforce-eager", "--no-enable-chunked-prefill"]
     return argv
 

@@ -1,7 +1,8 @@
 """One chat through vLLM's own OpenAI serving layer."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -115,18 +116,19 @@ class VllmChat:
         finally:
             self._end()
 
-    async def events(self) -> AsyncIterator[str]:
+    async def events(self) -> AsyncGenerator[str, None]:
         """Server-sent events, `[DONE]` last; an error before the first token is raised instead."""
         try:
             result = await self._serve()
             if not isinstance(result, AsyncGenerator):
                 raise TypeError("a request for a whole answer was asked to stream")
             first = True
-            async for event in result:
-                if first and event.startswith(_ERROR_EVENT):
-                    raise _refused(_decode_error(event))
-                first = False
-                yield event.replace(self._internal_name, self._public_name, 1)
+            async with aclosing(cast(AsyncGenerator[str, None], result)) as events:
+                async for event in events:
+                    if first and event.startswith(_ERROR_EVENT):
+                        raise _refused(_decode_error(event))
+                    first = False
+                    yield event.replace(self._internal_name, self._public_name, 1)
         finally:
             self._end()
 

@@ -1,0 +1,66 @@
+"""Writes chats down: identities while the prompt is being read, whole turns behind the answer's back."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from thumbwheel.events import TurnCompleted
+from thumbwheel_service.chat import repository
+from thumbwheel_service.db.tables import CompletionRow
+from thumbwheel_service.db.writer import Writer, WriterClosed
+from thumbwheel_service.errors import ServiceError
+from thumbwheel_service.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS = (0.05, 0.2, 1.0, 5.0, 10.0, 15.0, 30.0)
+"""A database that is away for a minute costs no turn."""
+
+
+class TurnRecorder:
+    """Owns the background writes; `drain` waits for them."""
+
+    def __init__(self, writer: Writer, metrics: Metrics, *, owner: str) -> None:
+        self.owner = owner
+        self._writer = writer
+        self._metrics = metrics
+        self._pending: set[asyncio.Task[Any]] = set()
+
+    def open(self, row: CompletionRow) -> asyncio.Task[None]:
+        """Start writing the identity; the first byte waits for this task."""
+        return self._spawn(self._writer.run(lambda session: repository.insert_identity(session, row)))
+
+    def open_unstored(self, completion_id: str, tenant: str) -> asyncio.Task[None]:
+        """The same for a chat of which nothing is kept."""
+        return self._spawn(self._writer.run(lambda session: repository.insert_unstored(session, completion_id, tenant)))
+
+    def close(self, tenant: str, turn: TurnCompleted) -> asyncio.Task[None]:
+        """Start writing the whole turn; nobody waits for it but `drain`."""
+        self._metrics.chats.labels(turn.status).inc()
+        return self._spawn(self._complete(tenant, turn))
+
+    async def drain(self) -> None:
+        """Wait until everything is written."""
+        while self._pending:
+            await asyncio.wait(self._pending)
+
+    async def _complete(self, tenant: str, turn: TurnCompleted) -> None:
+        for delay in (*_RETRY_SECONDS, None):
+            try:
+                await self._writer.run(lambda session: repository.complete(session, tenant, turn))
+                return
+            except WriterClosed:
+                break
+            except ServiceError as error:
+                if delay is None:
+                    break
+                _log.warning("turn %s is not stored yet: %s", turn.completion_id, error)
+                await asyncio.sleep(delay)
+        self._metrics.lost_turns.inc()
+        _log.error("turn %s could not be stored and is lost", turn.completion_id)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        return task

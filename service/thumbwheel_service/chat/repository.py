@@ -1,0 +1,39 @@
+"""A chat's rows: its identity before the first byte, its whole turn with its event after the last token."""
+
+from sqlalchemy import insert, update
+from sqlmodel import Session, SQLModel
+
+from thumbwheel.events import TurnCompleted, now_ms, wrap
+from thumbwheel_service.db.tables import CompletionRow, UnstoredRow
+from thumbwheel_service.feedback.repository import flush_pending
+from thumbwheel_service.log.append import append_events
+from thumbwheel_service.turns.repository import encode_body
+
+_completion = SQLModel.metadata.tables["completion"]
+_unstored = SQLModel.metadata.tables["unstored"]
+
+
+def insert_identity(session: Session, row: CompletionRow) -> None:
+    """The completion exists now, and is open."""
+    session.execute(insert(_completion), row.model_dump())
+
+
+def insert_unstored(session: Session, completion_id: str, tenant: str) -> None:
+    """Remember only that this chat was asked for with `store: false`."""
+    row = UnstoredRow(completion_id=completion_id, tenant=tenant, created_ms=now_ms())
+    session.execute(insert(_unstored), row.model_dump())
+
+
+def complete(session: Session, tenant: str, turn: TurnCompleted) -> bool:
+    """Close an open completion: body, event, and the events of feedback that came meanwhile. False if it is not open."""
+    statement = (
+        update(_completion)
+        .where(_completion.c.completion_id == turn.completion_id, _completion.c.status == "open")
+        .values(status=turn.status, finished_ms=turn.finished_ms, body=encode_body(turn))
+        .returning(_completion.c.completion_id)
+    )
+    if session.execute(statement).first() is None:
+        return False
+    append_events(session, [wrap(turn, tenant=tenant, event_id=f"{turn.completion_id}/turn")])
+    flush_pending(session, turn.completion_id)
+    return True

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlmodel import Session
 
@@ -13,10 +13,13 @@ from thumbwheel.events import now_ms
 from thumbwheel_service import settings as service_settings
 from thumbwheel_service.settings import PREFIX, Settings
 
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # pyright: ignore[reportPrivateUsage]
+
 T = TypeVar("T")
 
 
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def register(subparsers: "Subparsers") -> None:
     """Add `serve` and `keys`; called by the SDK's command line through the entry point `thumbwheel.commands`."""
     serving = subparsers.add_parser("serve", help="serve chats and take feedback")
     for name, meaning in (

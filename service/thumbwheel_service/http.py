@@ -1,4 +1,4 @@
-"""The one place where errors become HTTP, and where bodies are read: problem+json, or OpenAI's error object for chat."""
+"""The one place where errors become HTTP (problem+json, or OpenAI's error object for chat), and bodies are read."""
 
 import logging
 import re

@@ -117,7 +117,7 @@ def ensure_admin(session: Session, key: ApiKey) -> None:
 
 
 def read_or_make(path: Path, content: bytes) -> bytes:
-    """The file's content; when there is none it is made, whole and with mode 0600, whoever else tries at the same time."""
+    """The file's content; when there is none it is made, whole and with mode 0600, whoever else tries just then."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

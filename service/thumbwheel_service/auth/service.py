@@ -4,19 +4,15 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Mapping
-from typing import Any
-
-from litestar.connection import ASGIConnection
 
 from thumbwheel.errors import ConfigurationError
 from thumbwheel.events import DEFAULT_TENANT, now_ms
 from thumbwheel_service.auth import keys
-from thumbwheel_service.auth.guard import Caller, Scope
+from thumbwheel_service.auth.guard import Caller, Connection, Scope
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.tables import ApiKeyRow
 from thumbwheel_service.errors import Forbidden, Unauthorized
 
-Connection = ASGIConnection[Any, Any, Any, Any]
 REFRESH_SECONDS = 1.0
 """A key that was made or revoked elsewhere counts after at most this long."""
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
@@ -109,8 +105,8 @@ def check_local(connection: Connection) -> None:
     """
     if any(connection.headers.get(name) is not None for name in _FORWARDED):
         raise NotLocal("without an API key no proxy may stand between; make one with `thumbwheel keys create`")
-    peer = connection.scope.get("client")
-    if peer is None or not is_loopback(peer[0]):
+    peer = connection.client
+    if peer is None or not is_loopback(peer.host):
         raise NotLocal("without an API key only this machine is answered; make one with `thumbwheel keys create`")
     host = connection.headers.get("host", "")
     if not is_loopback(host_name(host)):

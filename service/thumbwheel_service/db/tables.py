@@ -1,5 +1,8 @@
 """Every table of the service's database; only the service touches it."""
 
+# SQLModel types __tablename__ as a declared_attr; a plain string is its documented use.
+# pyright: reportAssignmentType=false
+
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text
 from sqlmodel import Field, SQLModel
 
@@ -7,7 +10,7 @@ _BIG = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class LogHead(SQLModel, table=True):
-    """The next offset of a partition; updating this row inside the writing transaction makes offset order commit order."""
+    """The next offset of a partition; updating it inside the writing transaction makes offset order commit order."""
 
     __tablename__ = "log_head"
 

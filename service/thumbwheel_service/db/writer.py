@@ -87,7 +87,7 @@ class Writer:
         self._observe = callback
 
     async def run(self, unit: Callable[[Session], T]) -> T:
-        """Run `unit` durably; raises what it raises, `TooMany` when too many wait, `Unavailable` when nothing was stored.
+        """Run `unit` durably; raises what it raises, `TooMany` when too many wait, `Unavailable` if nothing is stored.
 
         A cancelled caller leaves the unit running: whether it was stored is then unknown to it, as after any lost
         connection.

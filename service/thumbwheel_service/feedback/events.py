@@ -2,22 +2,21 @@
 
 from thumbwheel.events import Envelope, FeedbackRecorded, wrap
 from thumbwheel.types import Comparison, Feedback
+from thumbwheel_service.db.tables import FeedbackRow
 from thumbwheel_service.feedback.target import Target
 from thumbwheel_service.turns import repository as turns
 
 
-def recorded(
-    tenant: str, feedback: Feedback, target: Target, *, feedback_id: str, revision: int, retracted: bool, moment: int
-) -> Envelope:
-    """The event of this revision; its id is made of the feedback's id and the revision, so none comes twice."""
+def recorded(row: FeedbackRow, feedback: Feedback, target: Target) -> Envelope:
+    """The event of the row's revision; its id is made of the feedback's id and the revision, so none comes twice."""
     completion = target.completion
     spoken = turns.said(completion, target.choice) if completion else turns.Said([], None)
     event = FeedbackRecorded(
-        feedback_id=feedback_id,
-        revision=revision,
-        retracted=retracted,
+        feedback_id=row.feedback_id,
+        revision=row.revision,
+        retracted=row.retracted,
         feedback=feedback,
-        created_ms=moment,
+        created_ms=row.updated_ms,
         completion_id=completion.completion_id if completion else None,
         conversation_id=target.conversation_id,
         policy_version=completion.policy_version if completion else None,
@@ -27,7 +26,7 @@ def recorded(
         other_answer=_other_answer(feedback, target),
         turn_created_ms=completion.created_ms if completion else None,
     )
-    return wrap(event, tenant=tenant, event_id=f"{feedback_id}/{revision}")
+    return wrap(event, tenant=row.tenant, event_id=f"{row.feedback_id}/{row.revision}")
 
 
 def _other_answer(feedback: Feedback, target: Target) -> str | None:

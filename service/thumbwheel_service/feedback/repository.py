@@ -1,13 +1,14 @@
 """Feedback in the database: current rows, their revisions, and events that wait for a turn to end."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 from sqlalchemy import insert, or_, select, tuple_, update
 from sqlmodel import Session, SQLModel, col
 
 from thumbwheel.events import Envelope
-from thumbwheel.types import Feedback, FeedbackRecord
+from thumbwheel.types import Feedback, FeedbackRecord, Kind
 from thumbwheel_service.db.tables import FeedbackRevisionRow, FeedbackRow
 from thumbwheel_service.feedback.events import recorded
 from thumbwheel_service.feedback.target import Target, find_again
@@ -47,75 +48,50 @@ def by_id(session: Session, feedback_id: str) -> FeedbackRow | None:
 def create(session: Session, tenant: str, feedback: Feedback, target: Target, moment: int) -> FeedbackRecord:
     """Store a first revision with its event, unless the turn is still open."""
     completion = target.completion
-    row = {
-        "feedback_id": target.feedback_id,
-        "tenant": tenant,
-        "natural_key": target.natural_key,
-        "kind": type(feedback).__name__.lower(),
-        "completion_id": completion.completion_id if completion else None,
-        "other_completion_id": target.other.completion_id if target.other else None,
-        "conversation_id": target.conversation_id,
-        "policy_version": completion.policy_version if completion else None,
-        "user": feedback.user,
-        "revision": 1,
-        "retracted": False,
-        "pending_event": target.is_open,
-        "created_ms": moment,
-        "updated_ms": moment,
-        "body": encode_feedback(feedback),
-    }
-    session.execute(insert(_feedback), row)
-    _note(session, tenant, feedback, target, revision=1, retracted=False, moment=moment)
-    return to_record(FeedbackRow(**row))
+    row = FeedbackRow(
+        feedback_id=target.feedback_id,
+        tenant=tenant,
+        natural_key=target.natural_key,
+        kind=type(feedback).__name__.lower(),
+        completion_id=completion.completion_id if completion else None,
+        other_completion_id=target.other.completion_id if target.other else None,
+        conversation_id=target.conversation_id,
+        policy_version=completion.policy_version if completion else None,
+        user=feedback.user,
+        revision=1,
+        retracted=False,
+        pending_event=target.is_open,
+        created_ms=moment,
+        updated_ms=moment,
+        body=encode_feedback(feedback),
+    )
+    session.execute(insert(_feedback), row.model_dump())
+    _note(session, row, feedback, target)
+    return _record(row, feedback)
 
 
 def revise(
     session: Session, row: FeedbackRow, feedback: Feedback, target: Target, *, retracted: bool, moment: int
 ) -> FeedbackRecord:
     """Replace the current content by one more revision, with its event unless the turn is still open."""
-    change = {
-        "revision": row.revision + 1,
-        "retracted": retracted,
-        "pending_event": target.is_open,
-        "updated_ms": moment,
-        "body": encode_feedback(feedback),
-    }
-    session.execute(update(_feedback).where(_feedback.c.feedback_id == row.feedback_id).values(change))
-    target = target._replace(feedback_id=row.feedback_id)
-    _note(session, row.tenant, feedback, target, revision=row.revision + 1, retracted=retracted, moment=moment)
-    return to_record(FeedbackRow(**(row.model_dump() | change)))
+    session.expunge(row)
+    row.revision += 1
+    row.retracted = retracted
+    row.pending_event = target.is_open
+    row.updated_ms = moment
+    row.body = encode_feedback(feedback)
+    changed = row.model_dump(include={"revision", "retracted", "pending_event", "updated_ms", "body"})
+    session.execute(update(_feedback).where(_feedback.c.feedback_id == row.feedback_id).values(changed))
+    _note(session, row, feedback, target)
+    return _record(row, feedback)
 
 
-def _note(
-    session: Session,
-    tenant: str,
-    feedback: Feedback,
-    target: Target,
-    *,
-    revision: int,
-    retracted: bool,
-    moment: int,
-) -> None:
+def _note(session: Session, row: FeedbackRow, feedback: Feedback, target: Target) -> None:
     """Write the history's row, and the event when there is nothing to wait for."""
-    history = {
-        "feedback_id": target.feedback_id,
-        "revision": revision,
-        "retracted": retracted,
-        "created_ms": moment,
-        "body": encode_feedback(feedback),
-    }
+    history = row.model_dump(include={"feedback_id", "revision", "retracted", "body"}) | {"created_ms": row.updated_ms}
     session.execute(insert(_revision), history)
     if not target.is_open:
-        event = recorded(
-            tenant,
-            feedback,
-            target,
-            feedback_id=target.feedback_id,
-            revision=revision,
-            retracted=retracted,
-            moment=moment,
-        )
-        append_events(session, [event])
+        append_events(session, [recorded(row, feedback, target)])
 
 
 def flush_pending(session: Session, completion_id: str) -> int:
@@ -136,16 +112,7 @@ def flush_pending(session: Session, completion_id: str) -> int:
         target = find_again(session, row.tenant, feedback, row.feedback_id, row.natural_key)
         if target.is_open:
             continue
-        event = recorded(
-            row.tenant,
-            feedback,
-            target,
-            feedback_id=row.feedback_id,
-            revision=row.revision,
-            retracted=row.retracted,
-            moment=row.updated_ms,
-        )
-        events.append(event)
+        events.append(recorded(row, feedback, target))
         done = update(_feedback).where(_feedback.c.feedback_id == row.feedback_id).values(pending_event=False)
         session.execute(done)
     append_events(session, events)
@@ -202,12 +169,15 @@ def page(
 
 def to_record(row: FeedbackRow) -> FeedbackRecord:
     """The row as the API returns it."""
-    feedback = decode_feedback(row.body)
+    return _record(row, decode_feedback(row.body))
+
+
+def _record(row: FeedbackRow, feedback: Feedback) -> FeedbackRecord:
     return FeedbackRecord(
         feedback_id=row.feedback_id,
         revision=row.revision,
         retracted=row.retracted,
-        kind=row.kind,  # pyright: ignore[reportArgumentType] - the column holds a Kind
+        kind=cast(Kind, row.kind),
         created_ms=row.created_ms,
         updated_ms=row.updated_ms,
         feedback=feedback,

@@ -49,7 +49,7 @@ class FeedbackService:
         self._reader = reader
 
     async def put(self, tenant: str, feedback: Feedback, once: Once | None) -> Answer:
-        """Store feedback, or change what its natural key already has; 201 when new, else 200 with a `FeedbackRecord`."""
+        """Store feedback, or change what its natural key has already; 201 when new, else 200; a `FeedbackRecord`."""
 
         def work(session: Session) -> Answer:
             status, record = put(session, tenant, feedback)

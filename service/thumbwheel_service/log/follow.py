@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from thumbwheel.bus import BusError, EventBus, EventConsumer, Record, TopicPartition
-from thumbwheel.events import TOPICS
 from thumbwheel.internal import LogPosition
 from thumbwheel_service.errors import Gone, Unavailable
 from thumbwheel_service.log.service import LogService
@@ -77,8 +76,9 @@ class BusFollower:
         try:
             while True:
                 try:
-                    consumer = consumer or await loop.run_in_executor(thread, connect)
-                    records = await loop.run_in_executor(thread, consumer.poll, _POLL_SECONDS)
+                    current = consumer or await loop.run_in_executor(thread, connect)
+                    consumer = current
+                    records = await loop.run_in_executor(thread, current.poll, _POLL_SECONDS)
                 except BusError as error:
                     _log.warning("following %s pauses: %s", topic, error)
                     if consumer is not None:

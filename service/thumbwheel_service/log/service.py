@@ -45,7 +45,7 @@ class LogService:
     async def read(
         self, positions: Sequence[internal.LogPosition], *, limit: int, wait_ms: int
     ) -> list[internal.LogPage]:
-        """One page per position, as soon as any has a record, else after `wait_ms`; raises `Pruned`, `UnknownPartition`."""
+        """One page per position, once any has a record, else after `wait_ms`; raises `Pruned`, `UnknownPartition`."""
         for position in positions:
             repository.check_partition(position.topic, position.partition)
         size = max(1, repository.PAGE_BYTES // max(1, len(positions)))

@@ -12,7 +12,7 @@ APPENDED = "log.appended"
 
 
 class LogSignal:
-    """Waiting for partitions to grow; commits of this process wake at once, those of others are found by looking again."""
+    """Waiting for partitions to grow: commits of this process wake at once, others are found by looking again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

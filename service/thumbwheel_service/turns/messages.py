@@ -1,6 +1,7 @@
 """What a conversation brought in from outside must look like before it is stored and learned from."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from thumbwheel.types import Message
 from thumbwheel_service.errors import BadInput
@@ -25,6 +26,6 @@ def check_messages(messages: Sequence[Message], field: str = "messages") -> None
             continue
         if not isinstance(content, list) or not content:
             raise BadMessage("a message's content is a string or a list of parts", field=f"{where}.content")
-        for j, part in enumerate(content):
-            if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        for j, part in enumerate(cast(list[Any], content)):
+            if not isinstance(part, dict) or not isinstance(cast(dict[str, Any], part).get("type"), str):
                 raise BadMessage("a part is an object with a type", field=f"{where}.content[{j}]")

@@ -78,7 +78,7 @@ class TurnService:
         return await self._reader.run(read)
 
     async def mark_lost(self, replica: str, boot: str) -> int:
-        """At start: turns that this replica's earlier lives left open are lost; what people said of them becomes events.
+        """At start: turns that earlier lives of this replica left open are lost; their feedback becomes events.
 
         Returns how many turns.
         """

@@ -12,6 +12,7 @@ _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    """Create everything."""
     _log()
     _turns()
     _feedback()
@@ -19,6 +20,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop everything."""
     for table in (
         "api_key",
         "route",

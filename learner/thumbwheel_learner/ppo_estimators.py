@@ -1,0 +1,82 @@
+"""The formulas of PPO as pure functions over padded [B, A] tensors, so that each can be checked by itself."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the true entries of `mask`; 0 when there are none."""
+    return (x * mask).sum() / mask.sum().clamp(min=1)
+
+
+def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool) -> Tensor:
+    """Unit variance over the masked entries; without `shift_mean` the mean stays where it was.
+
+    Rewards are whitened without the shift: taking their mean away would change which answers are good on balance
+    (Huang et al. 2024, arXiv:2403.17031; the TF code of Ziegler et al. 2019, arXiv:1909.08593).
+    """
+    mean = masked_mean(x, mask)
+    scaled = (x - mean) * torch.rsqrt(masked_mean((x - mean).square(), mask) + 1e-8)
+    return (scaled if shift_mean else scaled + mean) * mask
+
+
+def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation (Schulman et al. 2015, arXiv:1506.02438): (advantages, returns), both [B, A].
+
+    `values[:, t]` is of the state before token t; after an answer's last token the value is 0, finished or cut.
+    """
+    advantages = torch.zeros_like(rewards)
+    following = torch.zeros_like(rewards[:, 0])
+    next_value = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        there = mask[:, t].to(rewards.dtype)
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        following = there * (delta + gamma * lam * following)
+        next_value = there * values[:, t]
+        advantages[:, t] = following
+    return advantages, (advantages + values) * mask
+
+
+def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
+    """[B, A] reward of every token: minus the KL term, and the answer's score on its last token."""
+    rewards = -kl_coef * kl * mask
+    last = mask.sum(dim=1) - 1
+    rewards[torch.arange(len(scores)), last] += scores
+    return rewards
+
+
+def sequence_kl(logprobs: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """[B] estimate of KL(policy ‖ reference) per answer in nats from on-policy samples.
+
+    Sum over tokens of r - 1 - log r with r = reference/policy: unbiased, never negative, less spread than -log r
+    (Schulman 2020, joschu.net/blog/kl-approx.html, "k3").
+    """
+    log_r = (reference - logprobs) * mask
+    return ((log_r.exp() - 1 - log_r) * mask).sum(dim=1)
+
+
+def importance_weights(trained: Tensor, behaviour: Tensor, mask: Tensor, cap: float) -> Tensor:
+    """[B, A] truncated importance weights min(exp(log π_train_old - log π_engine), cap), detached.
+
+    They mend the mismatch between the engine that sampled and the model that trains (Yao et al. 2025, "Your efficient
+    RL framework secretly brings you off-policy RL training"; truncation: Ionides 2008).
+    """
+    return torch.exp((trained - behaviour) * mask).clamp(max=cap).detach() * mask
+
+
+@dataclass
+class KlController:
+    """Adaptive coefficient of the KL term (Ziegler et al. 2019, arXiv:1909.08593, section 2.2)."""
+
+    coef: float
+    target: float
+    """Nats per answer."""
+    horizon: float
+    """Answers after which a full error changes the coefficient by a factor of about e^0.2."""
+
+    def update(self, kl: float, answers: int) -> None:
+        """mult = 1 + clip(kl / target - 1, ±0.2) · n / horizon."""
+        error = min(max(kl / self.target - 1, -0.2), 0.2)
+        self.coef *= 1 + error * answers / self.horizon

@@ -1,0 +1,156 @@
+"""The updates of a PPO iteration: clipped policy steps, the critic's fit, and how the optimiser steps."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from thumbwheel_learner.labels import Row
+from thumbwheel_learner.ppo_estimators import importance_weights, masked_mean
+from thumbwheel_learner.ppo_state import POLICY, Experience, PpoConfig, PpoRun
+from thumbwheel_learner.sft import answer_loss
+
+
+def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -> dict[str, float]:
+    """Epochs of clipped minibatch steps on one iteration's answers (Schulman et al. 2017, arXiv:1707.06347)."""
+    config = run.config
+    generator = torch.Generator().manual_seed(config.seed * 100_003 + run.iteration)
+    rate = anneal(run.iteration, config)
+    weights = importance_weights(experience.logprobs, experience.behaviour, experience.mask, config.importance_cap)
+    seen: list[dict[str, float]] = []
+    first_ratio_error = 0.0
+    for _ in range(config.epochs):
+        order: list[int] = torch.randperm(len(experience.answers), generator=generator).tolist()
+        for start in range(0, len(order), config.minibatch_answers):
+            group = order[start : start + config.minibatch_answers]
+            demos = pick_rows(demonstrations, generator) if config.sft_coef else []
+            stepped = policy_step(run, experience, group, weights[group], demos, rate)
+            first_ratio_error = first_ratio_error if seen else stepped["ratio_error"]
+            seen.append(stepped)
+        recent = seen[-math.ceil(len(order) / config.minibatch_answers) :]
+        step_kl = sum(s["step_kl"] for s in recent) / len(recent)
+        if config.target_step_kl is not None and step_kl > config.target_step_kl:
+            break
+    if config.critic == "frozen":
+        value_loss = fit_frozen_critic(run, experience, generator, rate)
+        for stepped in seen:
+            stepped["value_loss"] = value_loss
+    metrics = {k: sum(s[k] for s in seen) / len(seen) for k in seen[0] if k != "ratio_error"}
+    mask = experience.mask
+    return metrics | {
+        "first_ratio_error": first_ratio_error,
+        "learning_rate": rate * config.learning_rate,
+        "minibatches": float(len(seen)),
+        "importance_mean": float(masked_mean(weights, mask)),
+        "importance_capped": float(masked_mean((weights >= config.importance_cap).float(), mask)),
+        "engine_gap": float(masked_mean((experience.logprobs - experience.behaviour).abs(), mask)),
+    }
+
+
+def policy_step(
+    run: PpoRun,
+    experience: Experience,
+    group: list[int],
+    weights: Tensor,
+    demonstrations: Sequence[Row],
+    rate: float,
+) -> dict[str, float]:
+    """One minibatch: clipped policy loss, value loss of an adapter critic, demonstrations; one optimiser step."""
+    model, config = run.model, run.config
+    batch = experience.batch(group, model.tokens.pad_id)
+    width = batch.mask.shape[1]
+    mask, advantages = batch.mask, experience.advantages[group, :width]
+
+    # 1. Probability ratio to the policy that sampled, as the trainer itself computed it.
+    with model.using(POLICY):
+        logprobs = batch.unflatten(model.score_answers(batch, config.temperature).logprobs.cpu())
+    log_ratio = (logprobs - experience.logprobs[group, :width]) * mask
+    ratio = log_ratio.exp()
+
+    # 2. Pessimistic of clipped and unclipped, each token weighted for what the engine really sampled from.
+    unclipped, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - config.clip, 1 + config.clip)
+    policy_loss = masked_mean(torch.max(unclipped, clipped) * weights[:, :width], mask)
+    loss, value_loss = policy_loss, 0.0
+
+    # 3. A critic with an adapter of its own learns in the same step; demonstrations keep their pull.
+    if config.critic == "adapter":
+        flat = run.values(batch, torch.empty(0))
+        of_values = value_loss_of(batch.unflatten(flat.cpu()), experience, group, config.value_clip)
+        loss, value_loss = loss + of_values, of_values.item()
+    if demonstrations:
+        with model.using(POLICY):
+            loss = loss + config.sft_coef * answer_loss(model, demonstrations)
+    loss.backward()
+
+    # 4. The step: gradient clipped, Adam's eps where the original code had it, outside the bias correction.
+    norm = nn.utils.clip_grad_norm_(model.parameters(POLICY), config.max_grad_norm)
+    optimizers = [run.optimizer, run.critic_optimizer] if config.critic == "adapter" else [run.optimizer]
+    for optimizer, base_rate in zip(optimizers, (config.learning_rate, config.critic_learning_rate), strict=False):
+        step_like_tensorflow(optimizer, base_rate * rate, config.adam_eps)
+
+    with torch.no_grad():
+        return {
+            "policy_loss": policy_loss.item(),
+            "value_loss": value_loss,
+            "clip_share": float(masked_mean((clipped > unclipped).float(), mask)),
+            "step_kl": float(masked_mean(ratio - 1 - log_ratio, mask)),
+            "ratio_error": float(((ratio - 1).abs() * mask).max()),
+            "grad_norm": float(norm),
+        }
+
+
+def value_loss_of(values: Tensor, experience: Experience, group: Sequence[int], clip: float) -> Tensor:
+    """Half the squared error, the worse of clipped and unclipped (value clipping as in the PPO code of OpenAI)."""
+    width = values.shape[1]
+    old, returns = experience.values[group, :width], experience.returns[group, :width]
+    near = torch.min(torch.max(values, old - clip), old + clip)
+    worse = torch.max((values - returns).square(), (near - returns).square())
+    return 0.5 * masked_mean(worse, experience.mask[group, :width])
+
+
+def fit_frozen_critic(run: PpoRun, experience: Experience, generator: torch.Generator, rate: float) -> float:
+    """Passes of the value head over states that are already there; returns the last pass's loss."""
+    config, mean = run.config, 0.0
+    for _ in range(config.critic_epochs):
+        order: list[int] = torch.randperm(len(experience.answers), generator=generator).tolist()
+        groups = [order[i : i + config.minibatch_answers] for i in range(0, len(order), config.minibatch_answers)]
+        mean = 0.0
+        for group in groups:
+            width = max(len(experience.answers[i]) for i in group)
+            flat = run.critic(torch.cat([experience.states[i] for i in group])).cpu()
+            values = torch.zeros(len(group), width).masked_scatter(experience.mask[group, :width], flat)
+            loss = value_loss_of(values, experience, group, config.value_clip)
+            loss.backward()
+            step_like_tensorflow(run.critic_optimizer, config.critic_learning_rate * rate, config.adam_eps)
+            mean += loss.item() / len(groups)
+    return mean
+
+
+def step_like_tensorflow(optimizer: torch.optim.Optimizer, rate: float, eps: float) -> None:
+    """Adam with eps added to the uncorrected second moment, as TensorFlow does: the first steps are gentler.
+
+    PyTorch adds eps after the bias correction; dividing it by sqrt(1 - beta2^t) makes the two equal
+    (Huang et al. 2024, arXiv:2403.17031, section on Adam's epsilon).
+    """
+    for group in optimizer.param_groups:
+        state = optimizer.state.get(group["params"][0], {})
+        t = int(state["step"]) + 1 if "step" in state else 1
+        group["lr"], group["eps"] = rate, eps / math.sqrt(1 - group["betas"][1] ** t)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def anneal(iteration: int, config: PpoConfig) -> float:
+    """Share of the learning rate: 1 at first, `final_learning_rate` in the last iteration."""
+    done = iteration / max(1, config.iterations - 1)
+    return 1 - done * (1 - config.final_learning_rate)
+
+
+def pick_rows(rows: Sequence[Row], generator: torch.Generator, most: int = 8) -> list[Row]:
+    """A few demonstrations for one minibatch."""
+    order: list[int] = torch.randperm(len(rows), generator=generator).tolist()
+    return [rows[i] for i in order[:most]]

@@ -111,6 +111,7 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
         openapi_config=OpenAPIConfig(title="Thumbwheel", version=thumbwheel.__version__, path="/docs"),
     )
     openapi.add_components(app.openapi_schema)
+    app.state.stopping = core.log.stop
     app.asgi_handler = RequestStamp(app.asgi_handler, core.metrics)
     return app
 

@@ -1,30 +1,84 @@
 """Runs the application under uvicorn until told to stop; chats under way are finished first."""
 
 import logging
+import socket
+from types import FrameType
+from typing import Any
 
+import msgspec
 import uvicorn
 
+from thumbwheel.demo_policy import default_model
+from thumbwheel.errors import ConfigurationError
 from thumbwheel_service.app import create_app
-from thumbwheel_service.settings import Settings
+from thumbwheel_service.engine.options import EngineOptions
+from thumbwheel_service.engine.protocol import PolicyEngine
+from thumbwheel_service.settings import BadSetting, Settings
+
+
+class CannotListen(ConfigurationError):
+    """The address is taken, or not this machine's."""
+
+
+class _Server(uvicorn.Server):
+    """Tells the application as soon as the signal comes: long polls end at once, chats go on."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        app: Any = self.config.app
+        app.state.stopping()
+        super().handle_exit(sig, frame)
 
 
 def run(settings: Settings) -> int:
-    """Serve; returns the process's exit status. Raises `ConfigurationError` before anything listens."""
+    """Serve; returns the process's exit status. Raises `ConfigurationError` before anything is loaded or listens."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http="httptools",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=int(settings.limits.drain_seconds),
-        )
+    listening = bind(settings)
+    config = uvicorn.Config(
+        create_app(settings, build_engine(settings)),
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(settings.limits.drain_seconds),
     )
-    server.run()
+    server = _Server(config)
+    try:
+        server.run(sockets=[listening])
+    finally:
+        listening.close()
     return 0 if server.started else 1
+
+
+def bind(settings: Settings) -> socket.socket:
+    """Take the address before a model is loaded for nothing; raises `CannotListen`."""
+    try:
+        found = socket.getaddrinfo(
+            settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}); "
+            "name another with --port or THUMBWHEEL_PORT"
+        ) from error
+    return listening
+
+
+def build_engine(settings: Settings) -> PolicyEngine:
+    """vLLM by the settings; nothing is loaded yet. Raises `BadSetting`."""
+    from thumbwheel_service.engine.vllm import VllmEngine
+
+    model = settings.model or default_model()
+    if model is None:
+        raise BadSetting("no model: set THUMBWHEEL_MODEL (or --model) to a local folder or a hub id")
+    try:
+        options = msgspec.convert({**settings.engine_options, "model": model}, EngineOptions, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadSetting(f"THUMBWHEEL_ENGINE_*: {error}") from error
+    return VllmEngine(options)

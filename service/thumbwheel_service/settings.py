@@ -53,6 +53,8 @@ class Settings:
     """`MODEL`: local path or hub id of a causal language model; default the demo policy."""
     model_alias: str = "thumbwheel"
     """`MODEL_ALIAS`: the public name of the live policy."""
+    engine_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`ENGINE_<OPTION>`: any option of `engine.options.EngineOptions` in upper case, e.g. `ENGINE_DTYPE=float32`."""
     bus: Literal["embedded", "kafka"] = "embedded"
     """`BUS`: `kafka` relays the log to a broker; default `kafka` when `KAFKA_BOOTSTRAP` is set, else `embedded`."""
     kafka_bootstrap: str | None = None
@@ -127,11 +129,6 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     given = {k.removeprefix(PREFIX): v for k, v in source.items() if k.startswith(PREFIX) and v != ""}
     bootstrap = given.get("KAFKA_BOOTSTRAP")
     bus = _one_of(given, "BUS", ("embedded", "kafka"), "kafka" if bootstrap else "embedded")
-    options = {
-        k.removeprefix("KAFKA_").lower(): v
-        for k, v in given.items()
-        if k.startswith("KAFKA_") and k != "KAFKA_BOOTSTRAP"
-    }
     return Settings(
         data=Path(given.get("DATA", ".thumbwheel")).expanduser(),
         database_url=given.get("DATABASE_URL", ""),
@@ -141,7 +138,8 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         model_alias=given.get("MODEL_ALIAS", "thumbwheel"),
         bus=cast(Literal["embedded", "kafka"], bus),
         kafka_bootstrap=bootstrap,
-        kafka_options=options,
+        kafka_options=_below(given, "KAFKA_", without="bootstrap"),
+        engine_options=_below(given, "ENGINE_"),
         artifacts=Path(given.get("ARTIFACTS", "")).expanduser(),
         signing_key_file=Path(given.get("SIGNING_KEY", "")).expanduser(),
         promote=cast(Literal["auto", "manual"], _one_of(given, "PROMOTE", ("auto", "manual"), "auto")),
@@ -149,6 +147,13 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         learner_silent_seconds=_number(given, "LEARNER_SILENT_SECONDS", float, 120.0),
         limits=_limits(given),
     )
+
+
+def _below(given: Mapping[str, str], prefix: str, without: str = "") -> dict[str, str]:
+    """Options that are handed on by name."""
+    found = {name.removeprefix(prefix).lower(): value for name, value in given.items() if name.startswith(prefix)}
+    found.pop(without, None)
+    return found
 
 
 def _limits(given: Mapping[str, str]) -> Limits:

@@ -32,6 +32,7 @@ class LogService:
         self._writer = writer
         self._reader = reader
         self._signal = signal
+        self._stopping = False
 
     async def append(self, entries: Sequence[internal.LogEntry]) -> int:
         """Append in one transaction; returns how many were new. Raises `BadRecord`, `UnknownTopic`."""
@@ -58,9 +59,14 @@ class LogService:
             while True:
                 pages = await self._reader.run(query)
                 left = deadline - time.monotonic()
-                if left <= 0 or any(page.rows for page in pages):
+                if left <= 0 or self._stopping or any(page.rows for page in pages):
                     return pages
                 await watch.wait(min(left, _LOOK_AGAIN_SECONDS))
+
+    def stop(self) -> None:
+        """Let nobody wait any more: the service is going down."""
+        self._stopping = True
+        self._signal.wake_all()
 
     async def starts(self, topic: str) -> list[internal.LogPosition]:
         """The beginning of every partition of `topic`, as far as it is still there."""

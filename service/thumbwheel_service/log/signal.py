@@ -20,9 +20,15 @@ class LogSignal:
 
     def committed(self, notes: Mapping[str, Any]) -> None:
         """Tell of a commit; the writer's listener."""
-        grown: Iterable[TopicPartition] = notes.get(APPENDED, ())
+        self._wake(notes.get(APPENDED, ()))
+
+    def wake_all(self) -> None:
+        """End every wait."""
+        self._wake(list(self._waiting))
+
+    def _wake(self, partitions: Iterable[TopicPartition]) -> None:
         with self._lock:
-            wake = {waiter for at in grown for waiter in self._waiting.get(at, ())}
+            wake = {waiter for at in partitions for waiter in self._waiting.get(at, ())}
         for loop, event in wake:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)

@@ -16,13 +16,14 @@ def connect_bus(
     api_key: str | None = None,
     bootstrap: str | None = None,
     kafka_options: Mapping[str, Any] | None = None,
+    topic_prefix: str = "",
     client_id: str = "thumbwheel",
 ) -> EventBus:
     """The bus named by `kind`; nothing is contacted yet.
 
     embedded needs `url` of the service and its admin `api_key`; kafka needs `bootstrap` (`host:port,host:port`), and
-    hands `kafka_options` (security and the rest of kafka-python's settings) to every client it makes. Raises
-    `ConfigurationError`.
+    hands `kafka_options` (security and the rest of kafka-python's settings) to every client it makes; `topic_prefix`
+    lets several deployments share a cluster. Raises `ConfigurationError`.
     """
     if kind == "embedded":
         if not url or not api_key:
@@ -40,4 +41,4 @@ def connect_bus(
         if error.name is None or error.name.split(".")[0] != "kafka":
             raise
         raise ConfigurationError("the kafka bus needs its driver: pip install 'thumbwheel[kafka]'") from error
-    return KafkaBus(bootstrap, client_id=client_id, options=kafka_options)
+    return KafkaBus(bootstrap, client_id=client_id, options=kafka_options, topic_prefix=topic_prefix)

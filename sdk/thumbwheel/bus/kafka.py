@@ -34,7 +34,7 @@ class KafkaBus:
     """A cluster seen through a topic prefix. Safe to share between threads; nothing is contacted before first use.
 
     `options` are kafka-python's own settings (security, timeouts, …), each handed to the clients that know it.
-    `topic_prefix` lets several deployments share one cluster. Raises `ConfigurationError` for a setting nobody knows.
+    `topic_prefix`, which groups bear too, lets several deployments share one cluster. Raises `ConfigurationError` for a setting nobody knows.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class KafkaBus:
         """A consumer for one thread; see `EventBus`. Raises `BusUnavailable` when no broker answers."""
         for topic in topics:
             known_topic(topic)
-        driver = self._driver.consumer(**CONSUMER, max_partition_fetch_bytes=MAX_MESSAGE_BYTES, group_id=group)
+        driver = self._driver.consumer(**CONSUMER, max_partition_fetch_bytes=MAX_MESSAGE_BYTES, group_id=group and self._prefix + group)
         return KafkaConsumer(driver, list(topics), group=group, start=start, prefix=self._prefix)
 
     def ensure_topics(self) -> dict[str, str]:

@@ -1,16 +1,20 @@
 """kafka-python behind a narrow door: the only file that imports it, and what is shared by everything built on it."""
 
 import socket
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import kafka as _untyped_kafka
-import kafka.errors as _untyped_errors
-
 from thumbwheel.bus.protocol import BusError, BusUnavailable
 from thumbwheel.errors import ConfigurationError
 from thumbwheel.events import TOPICS, Topic
+
+with warnings.catch_warnings():
+    # It reads its own protocol files through a deprecated function.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import kafka as _untyped_kafka
+    import kafka.errors as _untyped_errors
 
 kafka: Any = _untyped_kafka
 errors: Any = _untyped_errors
@@ -18,6 +22,24 @@ RebalanceListener = _untyped_kafka.ConsumerRebalanceListener
 
 BLOCK_MS = 2_000
 """How long anything may wait for a broker to show up."""
+
+_OURS = frozenset(
+    {
+        "acks",
+        "auto_offset_reset",
+        "bootstrap_servers",
+        "enable_auto_commit",
+        "enable_idempotence",
+        "group_id",
+        "kafka_client",
+        "key_deserializer",
+        "key_serializer",
+        "transactional_id",
+        "value_deserializer",
+        "value_serializer",
+    }
+)
+"""Settings that durability or the meaning of a record rests on."""
 
 _COMMON = {"request_timeout_ms": 5_000, "reconnect_backoff_max_ms": 1_000, "bootstrap_timeout_ms": BLOCK_MS}
 _PERMANENT = (
@@ -32,8 +54,8 @@ _PERMANENT = (
 class Driver:
     """Makes kafka-python's clients for one cluster; nothing is contacted before that.
 
-    `options` are kafka-python's own settings, each handed to the clients that know it; one that nobody knows raises
-    `ConfigurationError`.
+    `options` are kafka-python's own settings, each handed to the clients that know it; one that nobody knows, or that
+    durability rests on, raises `ConfigurationError`.
     """
 
     def __init__(self, bootstrap: str, client_id: str, options: Mapping[str, Any] | None) -> None:
@@ -41,6 +63,10 @@ class Driver:
         self._options = {"client_id": client_id, **_COMMON, **(options or {})}
         kinds = (kafka.KafkaProducer, kafka.KafkaConsumer, kafka.KafkaAdminClient)
         unknown = [name for name in self._options if not any(name in kind.DEFAULT_CONFIG for kind in kinds)]
+        if not self.bootstrap:
+            raise ConfigurationError("the kafka bus needs its bootstrap servers, e.g. kafka-1:9092,kafka-2:9092")
+        if fixed := _OURS & set(options or {}):
+            raise ConfigurationError(f"not open to configuration: {', '.join(sorted(fixed))}")
         if unknown:
             raise ConfigurationError(f"no such setting of kafka-python: {', '.join(sorted(unknown))}")
 

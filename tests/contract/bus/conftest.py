@@ -1,0 +1,99 @@
+"""Both buses behind the same handle: `arena.bus()` makes clients, the rest makes trouble."""
+
+import contextlib
+import gc
+import logging
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.brokers import Broker, find_broker
+from tests.log_endpoint import LogTransport
+from thumbwheel.bus import EventBus
+from thumbwheel.bus.embedded import EmbeddedBus
+from thumbwheel.bus.kafka import KafkaBus
+
+
+class Arena(Protocol):
+    """An empty bus of one kind."""
+
+    dense: bool
+    can_fail: bool
+
+    def bus(self) -> EventBus: ...
+
+    def stop(self) -> None: ...
+
+    def start(self) -> None: ...
+
+    def trim(self, topic: str, partition: int, before: int) -> None: ...
+
+
+class EmbeddedArena:
+    dense = True
+    can_fail = True
+
+    def __init__(self) -> None:
+        self._transport = LogTransport()
+
+    def bus(self) -> EventBus:
+        return EmbeddedBus("http://service.invalid", "admin-key", transport=self._transport)
+
+    def stop(self) -> None:
+        self._transport.down = True
+
+    def start(self) -> None:
+        self._transport.down = False
+
+    def trim(self, topic: str, partition: int, before: int) -> None:
+        self._transport.trim(topic, partition, before)
+
+
+class KafkaArena:
+    dense = False
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._prefix = f"test-{uuid.uuid4().hex[:8]}."
+        self.can_fail = broker.can_fail
+        broker.create_topics(self._prefix)
+
+    def bus(self) -> EventBus:
+        return KafkaBus(self._broker.bootstrap, options=self._broker.options, topic_prefix=self._prefix)
+
+    def stop(self) -> None:
+        self._broker.stop()
+
+    def start(self) -> None:
+        self._broker.start()
+
+    def trim(self, topic: str, partition: int, before: int) -> None:
+        self._broker.trim(self._prefix + topic, partition, before)
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One broker for the session; says which."""
+    with contextlib.closing(find_broker(Path(tmp_path_factory.mktemp("kafka")))) as found:
+        capture = request.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            print(f"\nKafka contract tests use {found.name}")
+        yield found
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def arena(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Arena]:
+    """Every test of the contract runs on each bus."""
+    if request.param == "embedded":
+        yield EmbeddedArena()
+        return
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # kept records would keep the sockets of their tracebacks
+    yield KafkaArena(request.getfixturevalue("broker"))
+    with warnings.catch_warnings():
+        # kafka-python leaves the sockets that it could not connect to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

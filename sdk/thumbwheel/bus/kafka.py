@@ -79,7 +79,9 @@ class KafkaBus:
         """A consumer for one thread; see `EventBus`. Raises `BusUnavailable` when no broker answers."""
         for topic in topics:
             known_topic(topic)
-        driver = self._driver.consumer(**CONSUMER, max_partition_fetch_bytes=MAX_MESSAGE_BYTES, group_id=group and self._prefix + group)
+        driver = self._driver.consumer(
+            **CONSUMER, max_partition_fetch_bytes=MAX_MESSAGE_BYTES, group_id=group and self._prefix + group
+        )
         return KafkaConsumer(driver, list(topics), group=group, start=start, prefix=self._prefix)
 
     def ensure_topics(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ _PROBE_AFTER_S = 2.0
 CONSUMER = {
     "enable_auto_commit": False,
     "auto_offset_reset": "none",
+    "session_timeout_ms": 10_000,
     "allow_auto_create_topics": False,
 }
 

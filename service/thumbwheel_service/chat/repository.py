@@ -25,7 +25,10 @@ def insert_unstored(session: Session, completion_id: str, tenant: str) -> None:
 
 
 def complete(session: Session, tenant: str, turn: TurnCompleted) -> bool:
-    """Close an open completion: body, event, and the events of feedback that came meanwhile. False if it is not open."""
+    """Close an open completion: body, event, and the events of feedback that came meanwhile.
+
+    False when it is not open.
+    """
     statement = (
         update(_completion)
         .where(_completion.c.completion_id == turn.completion_id, _completion.c.status == "open")

@@ -21,10 +21,10 @@ class EventStream(Response[bytes]):
     def to_asgi_response(self, app: Any, request: Request[Any, Any, Any], **options: Any) -> ASGIResponse:
         """Litestar's hook: a response that sends our chunks instead of a body."""
         options["status_code"] = 200
-        merged = {**(options.pop("headers", None) or {}), **self.headers}
+        given: dict[str, str] = options.pop("headers", None) or {}
         options["media_type"] = EVENT_STREAM
         options.pop("type_encoders", None)
-        return _Sending(self._chunks, headers=merged, **options)
+        return _Sending(self._chunks, headers={**given, **self.headers}, **options)
 
 
 class _Sending(ASGIResponse):

@@ -20,7 +20,7 @@ from thumbwheel_service.openapi import documented
     operation_class=documented(body=dict[str, Any], answers={200: dict[str, Any]}, errors=(404,), openai_errors=True),
 )
 async def create_chat_completion(request: AnyRequest, chat_service: ChatService) -> Response[bytes]:
-    """Answer a chat; the body is OpenAI's (and vLLM's), with `metadata`, `store`, `user` and our own key `thumbwheel`."""
+    """Answer a chat; the body is OpenAI's (and vLLM's), with `metadata`, `store`, `user` and our key `thumbwheel`."""
     raw = await read_body(request)
     turn = chat_service.begin(caller(request).tenant, raw, request.headers)
     turn.watch(request.receive)

@@ -1,9 +1,11 @@
 """Takes chats in: who answers, under which identity, within which limits."""
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,24 +14,20 @@ from thumbwheel_service.chat.extensions import Asked, take
 from thumbwheel_service.chat.recorder import TurnRecorder
 from thumbwheel_service.chat.turn import LiveTurn
 from thumbwheel_service.engine.protocol import ChatRequest, PolicyEngine
-from thumbwheel_service.errors import BadInput, TooMany, Unavailable
+from thumbwheel_service.errors import TooMany, Unavailable
 from thumbwheel_service.http import decode
 from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.policies.router import Lease, Router
 
-_body = msgspec.json.Decoder(dict)
+_body = msgspec.json.Decoder(dict[str, Any])
+_ABORT_SECONDS = 5.0
+"""An engine that lives ends aborted chats within milliseconds."""
 
 
 class ServiceStopping(Unavailable):
     """No new chats: the service is going down."""
 
     code = "stopping"
-
-
-class NotAnObject(BadInput):
-    """The chat body is JSON, but no object."""
-
-    code = "malformed_body"
 
 
 class ChatService:
@@ -45,6 +43,7 @@ class ChatService:
         self._limit = limit
         self._turns: set[LiveTurn] = set()
         self._stopping = False
+        self._idle = asyncio.Event()
         self._started_s = int(time.time())
 
     @property
@@ -83,15 +82,17 @@ class ChatService:
     async def drain(self, seconds: float) -> None:
         """Take no new chats; let those under way end, cut what is left after `seconds`; return when all are stored."""
         self._stopping = True
-        deadline = time.monotonic() + seconds
-        while self._turns and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+        await self._idle_within(seconds)
         for turn in list(self._turns):
             turn.leave()
-        grace = time.monotonic() + 5.0
-        while self._turns and time.monotonic() < grace:
-            await asyncio.sleep(0.02)
+        await self._idle_within(_ABORT_SECONDS)
         await self._recorder.drain()
+
+    async def _idle_within(self, seconds: float) -> None:
+        if self._turns:
+            self._idle.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
 
     def _turn(self, request: ChatRequest, lease: Lease, asked: Asked, tenant: str, raw: bytes) -> LiveTurn:
         stamp = ChatStamp(
@@ -114,6 +115,8 @@ class ChatService:
 
     def _ended(self, turn: LiveTurn) -> None:
         self._turns.discard(turn)
+        if not self._turns:
+            self._idle.set()
         self._metrics.chats_in_flight.set(self.in_flight)
         self._metrics.overhead_seconds.observe(turn.waited_seconds)
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from thumbwheel.errors import ConfigurationError
 
@@ -29,9 +30,10 @@ def resolve_checkpoint(model: str) -> Path:
 
 
 def _fetch(model: str) -> Path:
-    from huggingface_hub import snapshot_download
+    import huggingface_hub
 
+    hub: Any = huggingface_hub
     try:
-        return Path(snapshot_download(model, allow_patterns=_WANTED))
+        return Path(hub.snapshot_download(model, allow_patterns=_WANTED))
     except Exception as error:  # the hub client raises a dozen kinds for: not there, not allowed, no network
         raise ModelNotFound(f"{model}: no such folder, and the hub did not give it: {error}") from error

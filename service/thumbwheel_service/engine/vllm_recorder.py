@@ -84,8 +84,10 @@ def sampled_logprobs(token_ids: Any, logprobs: Any) -> list[float]:
     starts = getattr(logprobs, "start_indices", None)
     if starts is not None:
         flat = cast(list[float], logprobs.logprobs)
-        return [_finite(flat[start]) for start in starts]
-    return [_finite(step[token].logprob) for token, step in zip(token_ids, logprobs, strict=True)]
+        indices: list[int] = list(starts)
+        return [_finite(flat[start]) for start in indices]
+    steps: list[dict[int, Any]] = list(logprobs)
+    return [_finite(step[token].logprob) for token, step in zip(token_ids, steps, strict=True)]
 
 
 def _finite(value: float) -> float:

@@ -1,0 +1,66 @@
+"""Follows what is said of policies on the bus and acts on it, for as long as the service lives."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from thumbwheel import events
+from thumbwheel.bus import Record
+from thumbwheel.events import PolicyPublished
+from thumbwheel_service.errors import TooMany, Unavailable
+from thumbwheel_service.policies.service import PolicyService
+
+_log = logging.getLogger(__name__)
+_RETRY_SECONDS = 1.0
+
+
+class PolicyFollower:
+    """Hands every published version to `PolicyService`, in order; what is not understood is skipped and logged.
+
+    `records` gives the whole topic from its beginning, again after every restart: versions seen before are left alone.
+    """
+
+    def __init__(self, policies: PolicyService, records: Callable[[], AsyncIterator[Record]]) -> None:
+        self._policies = policies
+        self._records = records
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.get_running_loop().create_task(self.run())
+
+    async def stop(self) -> None:
+        """Stop; safe to call twice, or before `start`."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            try:
+                async for record in self._records():
+                    await self._handle(record)
+                return
+            except Exception:
+                _log.exception("following policies broke off; it starts again from the beginning")
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _handle(self, record: Record) -> None:
+        try:
+            event = events.decode(record.value).event
+        except msgspec.MsgspecError as error:
+            _log.error("record %d of %s is not understood and skipped: %s", record.offset, record.topic, error)
+            return
+        if not isinstance(event, PolicyPublished):
+            return
+        while True:
+            try:
+                await self._policies.published(event)
+                return
+            except (Unavailable, TooMany) as error:
+                _log.warning("policy %s waits: %s", event.version, error)
+                await asyncio.sleep(_RETRY_SECONDS)

@@ -98,7 +98,9 @@ def run_steps() -> int:
     keys = chained_keys(steps)
     done = remembered()
     first = next((i for i, step in enumerate(steps) if done.get(step.name) != keys[i]), len(steps))
+    done = {step.name: keys[i] for i, step in enumerate(steps[:first])}
     if first < len(steps):
+        remember(done)
         print(f"set-up of {VENV.relative_to(ROOT)}/ ({len(steps)} steps; the first time takes some minutes)")
     for number, step in list(enumerate(steps, start=1))[first:]:
         line = Line(f"[{number}/{len(steps)}] {step.name}")
@@ -147,6 +149,8 @@ def remembered() -> dict[str, str]:
 
 def remember(done: dict[str, str]) -> None:
     """Write the stamp so that an interrupt leaves the old or the new one."""
+    if not VENV.is_dir():
+        return
     partial = STAMP.with_suffix(".partial")
     partial.write_text(json.dumps(done, indent=1))
     partial.replace(STAMP)
@@ -231,7 +235,7 @@ def install_torch(line: Line) -> None:
     except StepFailed:
         line.show("… pip's sources lack it; trying PyTorch's own CPU index")
         try:
-            pip(line, "install", "--no-deps", "--index-url", TORCH_CPU_INDEX, "-r", str(TORCH))
+            pip(line, "install", "--no-deps", "--timeout", "30", "--index-url", TORCH_CPU_INDEX, "-r", str(TORCH))
         except StepFailed as second:
             raise StepFailed(
                 f"Neither pip's configured sources nor {TORCH_CPU_INDEX} gave the CPU build of torch:\n{second}",
@@ -280,19 +284,18 @@ def pip(line: Line, *arguments: str, total: int = 0) -> None:
     with LOG.open("a") as log:
         log.write(f"\n$ {' '.join(command)}\n")
         log.flush()
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-        )
-        assert process.stdout is not None
         lines: list[str] = []
-        for text in process.stdout:
-            log.write(text)
-            lines.append(text)
-            seen += text.startswith(("Collecting ", "Requirement already satisfied"))
-            unpacking = text.startswith("Installing collected")
-            line.show("… unpacking" if unpacking else f"… {seen}/{total}" if total else "…")
-    if process.wait() != 0:
-        told = tail("".join(text for text in lines if "is ignored: it is neither" not in text))
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        ) as process:
+            for text in process.stdout or ():
+                log.write(text)
+                lines.append(text)
+                seen += text.startswith(("Collecting ", "Requirement already satisfied"))
+                unpacking = text.startswith("Installing collected")
+                line.show("… unpacking" if unpacking else f"… {seen}/{total}" if total else "…")
+    if process.returncode != 0:
+        told = tail("".join(text for text in lines if not text.startswith(("WARNING:", "Looking in "))))
         mend = f"All of pip's words are in {LOG.relative_to(ROOT)}. Run the same command again to go on with this step."
         raise StepFailed(told, mend)
 

@@ -19,8 +19,11 @@ MODEL_SECONDS = 120
 _LOAD_MODEL = """\
 import json, sys
 from transformers import AutoConfig, AutoTokenizer
-config = AutoConfig.from_pretrained(sys.argv[1], trust_remote_code=False)
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=False)
+try:
+    config = AutoConfig.from_pretrained(sys.argv[1], trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=False)
+except Exception as error:
+    sys.exit(str(error).strip().splitlines()[0])
 said = {"kind": (config.architectures or [config.model_type])[0], "tokens": len(tokenizer),
         "template": bool(tokenizer.chat_template)}
 print("\\n" + json.dumps(said))

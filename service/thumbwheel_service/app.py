@@ -13,14 +13,18 @@ from litestar.types import ControllerRouterHandler
 from sqlmodel import Session
 
 import thumbwheel
+from thumbwheel.artifact import signing_key
 from thumbwheel.bus import EventBus
-from thumbwheel.events import new_id
+from thumbwheel.events import POLICIES, new_id
 from thumbwheel_service import idempotency, openapi
 from thumbwheel_service.admin import routes as admin_routes
 from thumbwheel_service.admin.service import LearnerCommands
 from thumbwheel_service.auth import keys
 from thumbwheel_service.auth.guard import require
 from thumbwheel_service.auth.service import KeyAuthenticator, refuse_open_door
+from thumbwheel_service.chat import routes as chat_routes
+from thumbwheel_service.chat.recorder import TurnRecorder
+from thumbwheel_service.chat.service import ChatService
 from thumbwheel_service.db.engine import connect
 from thumbwheel_service.db.migrate import migrate
 from thumbwheel_service.db.reader import Reader
@@ -35,6 +39,12 @@ from thumbwheel_service.log.relay import Relay
 from thumbwheel_service.log.service import LogService
 from thumbwheel_service.log.signal import LogSignal
 from thumbwheel_service.metrics import Metrics
+from thumbwheel_service.policies import routes as policy_routes
+from thumbwheel_service.policies.artifacts import ArtifactShelf
+from thumbwheel_service.policies.candidates import CandidateService
+from thumbwheel_service.policies.follower import PolicyFollower
+from thumbwheel_service.policies.router import Router as PolicyRouter
+from thumbwheel_service.policies.service import PolicyService
 from thumbwheel_service.requests import RequestStamp
 from thumbwheel_service.settings import Settings
 from thumbwheel_service.status import routes as status_routes
@@ -63,6 +73,15 @@ class Core(NamedTuple):
     """`<replica>/<boot>` is the owner of the turns that this process generates."""
 
 
+class Answering(NamedTuple):
+    """Chat, and the policies that answer."""
+
+    chats: ChatService
+    policies: PolicyService
+    candidates: CandidateService
+    follower: PolicyFollower
+
+
 def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     """The service as a Litestar application over `engine`, which it starts and stops.
 
@@ -75,11 +94,20 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     admin_key = keys.admin_key(settings.data / "admin.key")
 
     turns = TurnService(core.writer, core.reader)
+    answering = _answering(settings, core, engine)
     learner = LearnerView(core.follower, silent_seconds=settings.learner_silent_seconds)
     status = StatusService(
-        core.reader, engine, learner, alias=settings.model_alias, bus=settings.bus, chats_in_flight=lambda: 0
+        core.reader,
+        engine,
+        learner,
+        alias=settings.model_alias,
+        bus=settings.bus,
+        chats_in_flight=lambda: answering.chats.in_flight,
     )
     services: dict[str, Any] = {
+        "chat_service": answering.chats,
+        "policy_service": answering.policies,
+        "candidate_service": answering.candidates,
         "feedback_service": FeedbackService(core.writer, core.reader),
         "turn_service": turns,
         "log_service": core.log,
@@ -99,7 +127,10 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
             core.metrics.lost_turns.inc(lost)
             stack.push_async_callback(engine.stop)
             await engine.start()
-            await _keep_running(stack, core, learner)
+            await answering.policies.restore()
+            stack.push_async_callback(answering.policies.close)
+            await _keep_running(stack, core, learner, answering)
+            stack.push_async_callback(answering.chats.drain, settings.limits.drain_seconds)
             yield
 
     app = Litestar(
@@ -132,6 +163,22 @@ def _core(settings: Settings, writer: Writer, reader: Reader) -> Core:
     return Core(writer, reader, log, follower, metrics, bus, relay, settings.replica, new_id("boot"))
 
 
+def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answering:
+    """Adapters are copied to a folder of this process alone, below `DATA`."""
+    router = PolicyRouter(settings.model_alias)
+    shelf = ArtifactShelf(
+        settings.artifacts,
+        settings.data / "adapters" / core.replica,
+        signing_key(settings.signing_key_file),
+        reserved=frozenset({settings.model_alias}),
+    )
+    policies = PolicyService(engine, router, shelf, core.writer, core.reader, core.metrics, promote=settings.promote)
+    recorder = TurnRecorder(core.writer, core.metrics, owner=f"{core.replica}/{core.boot}")
+    chats = ChatService(engine, router, recorder, core.metrics, limit=settings.limits.chats_in_flight)
+    follower = PolicyFollower(policies, lambda: core.follower.follow(POLICIES.name))
+    return Answering(chats, policies, CandidateService(engine, shelf, policies), follower)
+
+
 def _kafka(settings: Settings) -> EventBus:
     from thumbwheel.bus.connect import connect_bus
 
@@ -143,11 +190,14 @@ def _routers(settings: Settings, authenticator: KeyAuthenticator) -> list[Contro
     limits = settings.limits
     chat, admin = [require(authenticator, "chat")], [require(authenticator, "admin")]
     callers = [*feedback_routes.HANDLERS, *turn_routes.HANDLERS, *status_routes.HANDLERS]
+    admins = [*admin_routes.HANDLERS, *policy_routes.HANDLERS]
+    internal = [*log_routes.HANDLERS, *policy_routes.INTERNAL_HANDLERS]
     return [
         Router("/", route_handlers=status_routes.PUBLIC_HANDLERS),
+        Router("/", route_handlers=chat_routes.HANDLERS, guards=chat, request_max_body_size=limits.chat_body_bytes),
         Router("/", route_handlers=callers, guards=chat, request_max_body_size=limits.body_bytes),
-        Router("/", route_handlers=admin_routes.HANDLERS, guards=admin, request_max_body_size=limits.body_bytes),
-        Router("/", route_handlers=log_routes.HANDLERS, guards=admin, request_max_body_size=limits.internal_body_bytes),
+        Router("/", route_handlers=admins, guards=admin, request_max_body_size=limits.body_bytes),
+        Router("/", route_handlers=internal, guards=admin, request_max_body_size=limits.internal_body_bytes),
     ]
 
 
@@ -162,11 +212,13 @@ async def _admit(core: Core, settings: Settings, admin_key: keys.ApiKey) -> None
     refuse_open_door(rows, settings.host, is_loopback_host=settings.is_loopback)
 
 
-async def _keep_running(stack: AsyncExitStack, core: Core, learner: LearnerView) -> None:
+async def _keep_running(stack: AsyncExitStack, core: Core, learner: LearnerView, answering: Answering) -> None:
     """Background tasks, stopped in the reverse order; one that fails says so and is started again."""
     jobs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
         "learner": learner.run,
         "purge": lambda: _purge(core),
+        "policies": answering.follower.run,
+        "candidates": answering.candidates.watch_idle,
     }
     if core.relay is not None and core.bus is not None:
         stack.push_async_callback(asyncio.to_thread, core.bus.close)

@@ -28,6 +28,7 @@ PREFIX = "candidates/"
 MAX_CANDIDATES = 3
 IDLE_SECONDS = 1800.0
 """A candidate unused for so long is taken to be forgotten."""
+_LOOK_SECONDS = 60.0
 
 
 class NotACandidate(BadInput):
@@ -107,6 +108,12 @@ class CandidateService:
         if not finite:
             raise BrokenRollout(f"{request.policy} gives log-probabilities that are not finite")
         return RolloutResult(completions=completions, policy=request.policy, seconds=time.monotonic() - begun)
+
+    async def watch_idle(self) -> None:
+        """Forget idle candidates, now and every minute, until cancelled."""
+        while True:
+            await self.forget_idle()
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def forget_idle(self) -> None:
         """Unload candidates that nobody has used for long."""

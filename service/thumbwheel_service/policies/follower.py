@@ -25,18 +25,6 @@ class PolicyFollower:
     def __init__(self, policies: PolicyService, records: Callable[[], AsyncIterator[Record]]) -> None:
         self._policies = policies
         self._records = records
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to follow."""
-        self._task = asyncio.get_running_loop().create_task(self.run())
-
-    async def stop(self) -> None:
-        """Stop; safe to call twice, or before `start`."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
 
     async def run(self) -> None:
         """Follow until cancelled."""

@@ -70,8 +70,9 @@ class PolicyService:
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def restore(self) -> None:
-        """At start: serve what was live before; if its artifact is gone, what was live before that, else the base."""
+        """After the engine's start: serve what was live; without its artifact what was live before, or the base."""
         async with self._lock:
+            await asyncio.get_running_loop().run_in_executor(None, self._shelf.open, self._engine.info)
             row = await self._writer.run(repository.route)
             self._metrics.policy_epoch.set(row.epoch)
             wanted, back_to = row.version, row.previous

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from thumbwheel.bus import BusUnavailable, EventBus, EventConsumer, OffsetOutOfRange, Record, TopicPartition
-from thumbwheel.events import CONTROL, FEEDBACK, POLICIES, TURNS
+from thumbwheel.bus import BusError, BusUnavailable, EventBus, EventConsumer, OffsetOutOfRange, Record, TopicPartition
+from thumbwheel.events import CONTROL, FEEDBACK, POLICIES, TURNS, now_ms
 from thumbwheel_learner.store.examine import Accepted, ContractBroken, NewerSchema, Rejected, examine
 from thumbwheel_learner.store.ingest import OffsetMoved, move_offset, store_batch, stored_offset
 from thumbwheel_learner.store.session import reading, writing
@@ -34,7 +34,7 @@ class Trouble(NamedTuple):
     """Why reading does not get on; shown to operators."""
 
     kind: str
-    """bus_unavailable | offset_out_of_range | newer_schema | store_unavailable"""
+    """bus_unavailable | bus_refused | offset_out_of_range | newer_schema | store_unavailable"""
     detail: str
 
 
@@ -66,16 +66,18 @@ class Consumer:
         self._next: dict[TopicPartition, int] = {}
         self._paused_until: dict[TopicPartition, float] = {}
         self._consumer: EventConsumer | None = None
+        self.caught_up_ms = 0
+        """When the bus was last asked and had nothing new: all that was appended before is stored."""
 
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop` is set; whatever goes wrong is reported and tried again."""
-        backoff = 0.25
+        backoff, patience = 0.25, 0.0
         try:
             while not stop.is_set():
                 try:
-                    self.step()
+                    patience = 0.02 if self.step(patience) else 1.0
                     backoff = 0.25
-                except (BusUnavailable, OffsetOutOfRange, SQLAlchemyError) as error:
+                except (BusError, SQLAlchemyError) as error:
                     self._report(error)
                     self._rejoin()
                     stop.wait(backoff)
@@ -90,7 +92,11 @@ class Consumer:
         """
         consumer = self._consumer or self._join()
         self._wake_paused(consumer)
-        batch = self._fresh(consumer.poll(timeout_s))
+        asked_ms = now_ms()
+        records = consumer.poll(timeout_s)
+        if not records and self._next:
+            self.caught_up_ms = asked_ms
+        batch = self._fresh(records)
         if not batch:
             return 0
         try:
@@ -120,7 +126,7 @@ class Consumer:
         return self._consumer
 
     def _rejoin(self) -> None:
-        with contextlib.suppress(BusUnavailable):
+        with contextlib.suppress(BusError):
             self.close()
 
     def _start(self, partition: TopicPartition) -> int:
@@ -242,6 +248,8 @@ class Consumer:
                 kind = "offset_out_of_range"
             case BusUnavailable():
                 kind = "bus_unavailable"
+            case BusError():
+                kind = "bus_refused"
             case _:
                 kind = "store_unavailable"
         log.error("%s: %s", kind, error)

@@ -26,8 +26,8 @@ class Training:
     """`STAGES`: which of `reward,sft,ppo` a run goes through, comma-separated; the gate always judges the result."""
     min_labels: int = 50
     """`MIN_LABELS`: with fewer thumbs, ratings, flags, pairs and demonstrations than this no run starts."""
-    holdout: float = 0.2
-    """`HOLDOUT`: share of conversations whose prompts are kept for the gate."""
+    judge_share: float = 0.0
+    """`JUDGE_SHARE`: share of users whose labels and prompts are kept for the gate and its judge."""
     max_prompts: int = 50_000
     """`MAX_PROMPTS`: the newest logged prompts that a snapshot keeps."""
     lora_rank: int = 16
@@ -48,8 +48,10 @@ class Training:
     """`MAX_NEW_TOKENS`: longest answer in rollouts and gate."""
     gate_prompts: int = 0
     """`GATE_PROMPTS`: held-out prompts in the gate, at most."""
+    gate_judge_labels: int = 0
+    """`GATE_JUDGE_LABELS`: labels the judge must have, and as many to check it with."""
     threads: int = 0
-    """`TRAIN_THREADS`: CPU threads of training; 0: one fewer than the machine has, at least one."""
+    """`TRAIN_THREADS`: CPU threads of training; 0: as many as there are cores, at a lower priority than the service."""
     seed: int = 0
     """`SEED`."""
 
@@ -167,13 +169,10 @@ def from_environment(environment: Mapping[str, str] | None = None, *, default_mo
 
 
 def _training(given: Mapping[str, str]) -> Training:
-    holdout = _number(given, "HOLDOUT", float, Training.holdout)
-    if not 0 < holdout < 1:
-        raise BadSetting(f"{PREFIX}HOLDOUT must lie between 0 and 1, not {holdout}")
     return Training(
         stages=stages_from(given.get("STAGES", ",".join(STAGES)), name=f"{PREFIX}STAGES"),
         min_labels=_number(given, "MIN_LABELS", int, Training.min_labels),
-        holdout=holdout,
+        judge_share=_number(given, "JUDGE_SHARE", float, 0.0, highest=0.9),
         max_prompts=_number(given, "MAX_PROMPTS", int, Training.max_prompts),
         lora_rank=_number(given, "LORA_RANK", int, Training.lora_rank, lowest=1),
         reward_members=_number(given, "REWARD_MEMBERS", int, 0),
@@ -184,6 +183,7 @@ def _training(given: Mapping[str, str]) -> Training:
         ppo_samples=_number(given, "PPO_SAMPLES", int, 0),
         max_new_tokens=_number(given, "MAX_NEW_TOKENS", int, 0),
         gate_prompts=_number(given, "GATE_PROMPTS", int, 0),
+        gate_judge_labels=_number(given, "GATE_JUDGE_LABELS", int, 0),
         threads=_number(given, "TRAIN_THREADS", int, 0),
         seed=_number(given, "SEED", int, 0),
     )

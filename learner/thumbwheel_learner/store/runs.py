@@ -104,3 +104,16 @@ def _reward_model(session: Session, reward_id: str | None) -> RewardModelRow | N
     if reward_id is None:
         return session.exec(statement.order_by(col(RewardModelRow.created_ms).desc())).first()
     return session.exec(statement.where(RewardModelRow.reward_id == reward_id)).first()
+
+
+def spare_reward_models(engine: Engine, keep: int = 3) -> list[RewardModelRow]:
+    """Take out and return the reward models that nobody needs: neither among the newest nor behind a version."""
+    with writing(engine) as session:
+        needed = select(RunRow.run_id).where(col(RunRow.state).in_(("running", "published")))
+        newest = select(RewardModelRow.reward_id).order_by(col(RewardModelRow.created_ms).desc()).limit(keep)
+        kept = set(session.exec(newest).all())
+        old = session.exec(select(RewardModelRow).where(col(RewardModelRow.run_id).not_in(needed))).all()
+        spare = [row for row in old if row.reward_id not in kept]
+        for row in spare:
+            session.delete(row)
+        return spare

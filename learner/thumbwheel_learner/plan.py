@@ -1,0 +1,62 @@
+"""From settings to the algorithms' configurations: whatever is left at 0 keeps the algorithm's own default."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from thumbwheel_learner.evaluate import GateConfig
+from thumbwheel_learner.lora import LoraConfig
+from thumbwheel_learner.ppo_state import PpoConfig
+from thumbwheel_learner.reward import RewardConfig
+from thumbwheel_learner.settings import Training
+from thumbwheel_learner.sft import SftConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How each stage trains."""
+
+    reward: RewardConfig
+    sft: SftConfig
+    ppo: PpoConfig
+    gate: GateConfig
+
+
+def recipe_of(training: Training) -> Recipe:
+    """Defaults with the settings on top."""
+    lora = LoraConfig(rank=training.lora_rank, alpha=2 * training.lora_rank)
+    reward = replace(
+        RewardConfig(seed=training.seed), **_given(members=training.reward_members, epochs=training.reward_epochs)
+    )
+    gate = GateConfig(seed=training.seed)
+    judge = replace(
+        gate.judge,
+        seed=gate.judge.seed + training.seed,
+        **_given(members=training.reward_members, epochs=training.reward_epochs),
+    )
+    return Recipe(
+        reward=reward,
+        sft=replace(SftConfig(lora=lora, seed=training.seed), **_given(epochs=training.sft_epochs)),
+        ppo=replace(
+            PpoConfig(lora=lora, seed=training.seed),
+            **_given(
+                iterations=training.ppo_iterations,
+                prompts_per_iteration=training.ppo_prompts,
+                answers_per_prompt=training.ppo_samples,
+                max_tokens=training.max_new_tokens,
+            ),
+        ),
+        gate=replace(
+            gate,
+            judge=judge,
+            **_given(
+                judge_share=training.judge_share,
+                prompts=training.gate_prompts,
+                max_tokens=training.max_new_tokens,
+                min_judge_labels=training.gate_judge_labels,
+            ),
+        ),
+    )
+
+
+def _given(**values: float) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}

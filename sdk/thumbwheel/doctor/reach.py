@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from thumbwheel.demo_policy import default_model
 from thumbwheel.doctor.configuration import Configuration
 from thumbwheel.doctor.finding import Finding, fail, ok, warn
 from thumbwheel.errors import ThumbwheelError
@@ -44,8 +45,11 @@ def check_reach(configuration: Configuration) -> Iterator[Finding]:
 def check_model(model: str | None) -> Finding:
     """Its configuration and tokenizer load; the weights are left alone, for they may be large."""
     if model is None:
-        if find_spec("thumbwheel_demo") is None:
+        model = default_model()
+        if model is None:
             return warn("model", "none named, and the demo policy is not installed", "MODEL= a local path or a hub id")
+        if not (Path(model) / "config.json").is_file():
+            return fail("model", f"the demo policy is not in {model}", "install again, or MODEL= another one")
         return ok("model", "none named: the demo policy")
     if looks_local(model) and not (Path(model).expanduser() / "config.json").is_file():
         return fail(

@@ -2,13 +2,17 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from thumbwheel.commands.service import Subparsers
 
 
-def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `demo` to the `thumbwheel` command."""
+def register(subparsers: "Subparsers") -> None:
+    """Add `demo`; called by the SDK's command line through the entry point `thumbwheel.commands`."""
     from thumbwheel_demo.run.options import DemoOptions
 
-    parser = commands.add_parser(
+    parser = subparsers.add_parser(
         "demo",
         help="turn the whole wheel on simulated people and report what it was worth",
         description="Starts a real service and a real learner on a fresh folder below --out, lets simulated customers "

@@ -75,6 +75,19 @@ class Desk:
             )
         return self
 
+    @property
+    def pid(self) -> int:
+        """The supervising process; raises `DeskFailed` before the start."""
+        if self._process is None:
+            raise DeskFailed("service and learner were not started yet")
+        return self._process.pid
+
+    async def ended(self) -> int:
+        """Wait until service and learner have ended by themselves; the exit status."""
+        if self._process is None:
+            raise DeskFailed("service and learner were not started yet")
+        return await self._process.wait()
+
     def environment(self) -> dict[str, str]:
         """What the children see: this process's own environment without its Thumbwheel settings, and the plan's."""
         return {**clean_environment(os.environ), **self.plan.environment}

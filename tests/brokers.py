@@ -1,4 +1,4 @@
-"""Kafka brokers for tests, in this order: KAFKA_BOOTSTRAP, a real one beside the checkout, librdkafka's mock cluster."""
+"""Kafka brokers for tests: KAFKA_BOOTSTRAP, else a real one beside the checkout, else librdkafka's mock cluster."""
 
 import ctypes
 import os

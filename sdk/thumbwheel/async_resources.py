@@ -218,6 +218,10 @@ class AsyncPoliciesResource:
         """All versions, newest first, and the live one."""
         return await self._send(calls.policies())
 
+    async def get(self, version: str) -> types.PolicyVersion:
+        """One version."""
+        return await self._send(calls.policy(version))
+
     async def promote(self, version: str) -> types.PolicyList:
         """Make a loaded version the live one."""
         return await self._send(calls.promote(version))

@@ -51,6 +51,7 @@ _batch = _reader(types.FeedbackBatchResult)
 _turn = _reader(types.Turn)
 _turn_page = _reader(types.TurnPage)
 _policies = _reader(types.PolicyList)
+_policy = _reader(types.PolicyVersion)
 _status = _reader(types.ServiceStatus)
 _command = _reader(types.LearnerCommandIn)
 
@@ -165,6 +166,11 @@ def turn_page(
 def policies() -> Call[types.PolicyList]:
     """`GET /v1/policies`."""
     return _get(routes.POLICIES, _policies)
+
+
+def policy(version: str) -> Call[types.PolicyVersion]:
+    """`GET /v1/policies/{version}`."""
+    return _get(_fill(routes.POLICY, version=version), _policy)
 
 
 def promote(version: str) -> Call[types.PolicyList]:

@@ -36,7 +36,7 @@ class Connection(Struct, frozen=True, kw_only=True):
     @property
     def is_local(self) -> bool:
         """Whether the service is on this machine, where no proxy of the environment belongs in between."""
-        return httpx.URL(self.base_url).host in ("127.0.0.1", "localhost", "::1")
+        return is_local(self.base_url)
 
     def request(self, http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
         """The HTTP request of a call."""
@@ -54,6 +54,14 @@ class Connection(Struct, frozen=True, kw_only=True):
             headers=headers,
             timeout=timeout,
         )
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL names this machine."""
+    try:
+        return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+    except httpx.InvalidURL:
+        return False
 
 
 def connection(

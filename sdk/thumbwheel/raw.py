@@ -86,6 +86,7 @@ class _RawTurns:
 class _RawPolicies:
     def __init__(self, of: resources.PoliciesResource) -> None:
         self.list = raw(of.list)
+        self.get = raw(of.get)
         self.promote = raw(of.promote)
         self.rollback = raw(of.rollback)
 
@@ -135,6 +136,7 @@ class _AsyncRawTurns:
 class _AsyncRawPolicies:
     def __init__(self, of: async_resources.AsyncPoliciesResource) -> None:
         self.list = async_raw(of.list)
+        self.get = async_raw(of.get)
         self.promote = async_raw(of.promote)
         self.rollback = async_raw(of.rollback)
 

@@ -214,6 +214,10 @@ class PoliciesResource:
         """All versions, newest first, and the live one."""
         return self._send(calls.policies())
 
+    def get(self, version: str) -> types.PolicyVersion:
+        """One version."""
+        return self._send(calls.policy(version))
+
     def promote(self, version: str) -> types.PolicyList:
         """Make a loaded version the live one."""
         return self._send(calls.promote(version))

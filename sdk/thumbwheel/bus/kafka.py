@@ -33,8 +33,9 @@ _PRODUCER = {
 class KafkaBus:
     """A cluster seen through a topic prefix. Safe to share between threads; nothing is contacted before first use.
 
-    `options` are kafka-python's own settings (security, timeouts, …), each handed to the clients that know it.
-    `topic_prefix`, which groups bear too, lets several deployments share one cluster. Raises `ConfigurationError` for a setting nobody knows.
+    `options` are kafka-python's own settings (security, timeouts, …), each handed to the clients that know it; given as
+    strings they are read as the kind of their default. `topic_prefix`, which groups bear too, lets several deployments
+    share one cluster. Raises `ConfigurationError` for a setting that nobody knows or that durability rests on.
     """
 
     def __init__(

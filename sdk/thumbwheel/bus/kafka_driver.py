@@ -60,9 +60,14 @@ class Driver:
 
     def __init__(self, bootstrap: str, client_id: str, options: Mapping[str, Any] | None) -> None:
         self.bootstrap = [server.strip() for server in bootstrap.split(",") if server.strip()]
-        self._options = {"client_id": client_id, **_COMMON, **(options or {})}
-        kinds = (kafka.KafkaProducer, kafka.KafkaConsumer, kafka.KafkaAdminClient)
-        unknown = [name for name in self._options if not any(name in kind.DEFAULT_CONFIG for kind in kinds)]
+        defaults = {
+            name: value
+            for kind in (kafka.KafkaProducer, kafka.KafkaConsumer, kafka.KafkaAdminClient)
+            for name, value in kind.DEFAULT_CONFIG.items()
+        }
+        given = {name: _read(name, value, defaults.get(name)) for name, value in (options or {}).items()}
+        self._options = {"client_id": client_id, **_COMMON, **given}
+        unknown = set(given) - set(defaults)
         if not self.bootstrap:
             raise ConfigurationError("the kafka bus needs its bootstrap servers, e.g. kafka-1:9092,kafka-2:9092")
         if fixed := _OURS & set(options or {}):
@@ -100,6 +105,22 @@ class Driver:
                 with suppress(Exception):
                     client.close()
             raise translated(error, self.bootstrap) from error
+
+
+def _read(name: str, value: Any, default: Any) -> Any:
+    """A setting as given, or, given as a string by an environment, as the kind of its default."""
+    if not isinstance(value, str):
+        return value
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[value.lower()]
+        if name == "api_version":
+            return tuple(int(part) for part in value.split("."))
+        if isinstance(default, int | float) or name.endswith(("_ms", "_bytes")):
+            return float(value) if "." in value or value == "inf" else int(value)
+    except (KeyError, ValueError) as error:
+        raise ConfigurationError(f"kafka option {name}: cannot read {value!r}") from error
+    return value
 
 
 def known_topic(name: str) -> Topic:

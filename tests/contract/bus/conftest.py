@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-
 from tests.brokers import Broker, find_broker
 from tests.log_endpoint import LogTransport
+
 from thumbwheel.bus import EventBus
 from thumbwheel.bus.embedded import EmbeddedBus
 from thumbwheel.bus.kafka import KafkaBus

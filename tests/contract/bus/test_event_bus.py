@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
-
 from tests.contract.bus.conftest import Arena
+
 from thumbwheel.bus import (
     BusUnavailable,
     EventBus,

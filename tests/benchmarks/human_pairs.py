@@ -48,7 +48,7 @@ async def thumbwheel(desk: Desk, *arguments: str) -> str:
     """Run a command of the project against the desk; what it prints, or its error."""
     key = (desk.plan.data / "admin.key").read_text(encoding="utf-8").strip()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "thumbwheel", *arguments, "--url", desk.url,
+        sys.executable, "-m", "thumbwheel.cli", *arguments, "--url", desk.url,
         env={**desk.environment(), "THUMBWHEEL_API_KEY": key},
         stdout=subprocess.PIPE,
     )  # fmt: skip

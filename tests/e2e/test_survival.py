@@ -126,7 +126,7 @@ async def test_imported_pairs_reach_the_learner(desk: Desk, client: AsyncClient,
     file = tmp_path / "pairs.jsonl"
     file.write_text("\n".join(lines) + "\n")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "thumbwheel", "import", str(file), "--url", desk.url,
+        sys.executable, "-m", "thumbwheel.cli", "import", str(file), "--url", desk.url,
         env={**desk.environment(), "THUMBWHEEL_API_KEY": (desk.plan.data / "admin.key").read_text().strip()},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
@@ -141,7 +141,7 @@ async def test_kill_9_of_service_and_learner_loses_and_doubles_nothing(desk: Des
     crowd = [asyncio.create_task(people(client, ledger, f"user-{i}", stop)) for i in range(6)]
     try:
         await until(lambda: len(ledger.revisions) > 100, 60, "a hundred votes", desk.check)
-        service = child_of(desk.pid, "serve")
+        service = child_of(desk.pid, "thumbwheel_service")
         os.kill(service, signal.SIGKILL)
         before = len(ledger.revisions)
         await until(lambda: len(ledger.revisions) > before + 60, 120, "votes after the service's restart", desk.check)
@@ -152,7 +152,7 @@ async def test_kill_9_of_service_and_learner_loses_and_doubles_nothing(desk: Des
         running = await learner_is(
             client, lambda s: s.stage == "ppo" and (s.progress or 0) > 0.2, 180, "the learner is in the middle of PPO"
         )
-        learner = child_of(desk.pid, "learn")
+        learner = child_of(desk.pid, "thumbwheel_learner")
         os.kill(learner, signal.SIGKILL)
         ended = await learner_is(
             client, lambda s: s.last_run.get("run_id") == running.run_id, 240, "the killed run comes to an end"

@@ -32,7 +32,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a finished run in it."""
     folder = tmp_path_factory.mktemp("demo")
     command = [
-        sys.executable, "-m", "thumbwheel", "demo", "--out", str(folder), "--seed", "7", "--turns", "1",
+        sys.executable, "-m", "thumbwheel.cli", "demo", "--out", str(folder), "--seed", "7", "--turns", "1",
         "--chats", "500", "--votes", "0.6", "--corrections", "0.4", "--background", "4",
         "--heldout", "60", "--answers", "1",
         *(part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")),

@@ -61,7 +61,7 @@ def run_cell(cell: Cell) -> Report:
     for name in ("report.json", "arguments.json"):
         (cell.folder / name).unlink(missing_ok=True)
     with (cell.folder / "demo.log").open("wb") as log:
-        command = [sys.executable, "-m", "thumbwheel", "demo", *cell.arguments()]
+        command = [sys.executable, "-m", "thumbwheel.cli", "demo", *cell.arguments()]
         status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode
     if status != 0:
         raise RunFailed(f"{cell.arm}, seed {cell.seed}: ended with status {status}; see {cell.folder / 'demo.log'}")

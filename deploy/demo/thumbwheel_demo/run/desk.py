@@ -19,8 +19,8 @@ import httpx
 from thumbwheel import AsyncClient, ThumbwheelError
 
 START_S = 300.0
-STOP_S = 45.0
-TAIL_LINES = 25
+STOP_S = 120.0
+TAIL_LINES = 15
 
 
 class DeskFailed(ThumbwheelError):
@@ -44,7 +44,7 @@ class DeskPlan:
 
     @property
     def log(self) -> Path:
-        """Whatever both say."""
+        """What the supervisor says; service and learner have logs of their own in `data/logs`."""
         return self.folder / "desk.log"
 
 
@@ -61,7 +61,7 @@ class Desk:
         self.plan.data.mkdir(parents=True)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "thumbwheel", "up", "--port", str(port), "--data", str(self.plan.data)]
+        command = [sys.executable, "-m", "thumbwheel.cli", "up", "--port", str(port), "--data", str(self.plan.data)]
         if self.plan.model:
             command += ["--model", self.plan.model]
         with self.plan.log.open("wb") as log:
@@ -116,12 +116,13 @@ class Desk:
         return AsyncClient(self.url, api_key=key, max_retries=max_retries)
 
     def tail(self) -> str:
-        """The last lines of the log, for an error message."""
-        try:
-            lines = self.plan.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return "\n".join([f"the end of {self.plan.log}:", *lines[-TAIL_LINES:]])
+        """The last lines of every log, for an error message."""
+        lines: list[str] = []
+        for log in (self.plan.log, *sorted((self.plan.data / "logs").glob("*.log"))):
+            with suppress(OSError):
+                said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+                lines += [f"the end of {log}:", *said[-TAIL_LINES:]]
+        return "\n".join(lines)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
-from litestar.params import Parameter
+from litestar.params import PathParameter, QueryParameter
 
 from thumbwheel import routes
 from thumbwheel.errors import ThumbwheelError
@@ -58,10 +58,10 @@ class OpenAIError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 AnyRequest = Request[Any, Any, Any]
-PathId = Annotated[str, Parameter(min_length=1, max_length=128, pattern=IDENTIFIER_PATTERN)]
-QueryId = Annotated[str | None, Parameter(min_length=1, max_length=128, pattern=IDENTIFIER_PATTERN)]
-Cursor = Annotated[str | None, Parameter(max_length=200, description="`next` of the page before")]
-Limit = Annotated[int, Parameter(ge=1, le=200, description="items per page")]
+PathId = Annotated[str, PathParameter(min_length=1, max_length=128, pattern=IDENTIFIER_PATTERN)]
+QueryId = Annotated[str | None, QueryParameter(min_length=1, max_length=128, pattern=IDENTIFIER_PATTERN)]
+Cursor = Annotated[str | None, QueryParameter(max_length=200, description="`next` of the page before")]
+Limit = Annotated[int, QueryParameter(ge=1, le=200, description="items per page")]
 
 
 def typed(path: str) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import socket
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -21,12 +20,12 @@ class CannotListen(ConfigurationError):
 
 
 class _Server(uvicorn.Server):
-    """Tells the application as soon as the signal comes: long polls end at once, chats go on."""
+    """Tells the application before it waits for open requests: long polls end at once, chats go on."""
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app: Any = self.config.app
         app.state.stopping()
-        super().handle_exit(sig, frame)
+        await super().shutdown(sockets)
 
 
 def run(settings: Settings) -> int:

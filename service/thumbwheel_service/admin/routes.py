@@ -2,6 +2,7 @@
 
 import msgspec
 from litestar import Response, post
+from litestar.di import NamedDependency
 
 from thumbwheel import routes
 from thumbwheel.types import LearnerCommandIn
@@ -19,7 +20,7 @@ _command = msgspec.json.Decoder(LearnerCommandIn)
     tags=["admin"],
     operation_class=documented(body=LearnerCommandIn, answers={202: LearnerCommandIn}),
 )
-async def command_learner(request: AnyRequest, learner_commands: LearnerCommands) -> Response[bytes]:
+async def command_learner(request: AnyRequest, learner_commands: NamedDependency[LearnerCommands]) -> Response[bytes]:
     """Tell the learner to train now, to pause, or to go on; it hears of it through the bus."""
     command = await read_json(request, _command)
     await learner_commands.send(caller(request).tenant, command)

@@ -3,6 +3,8 @@
 from typing import Any
 
 from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from thumbwheel import routes
 from thumbwheel.types import COMPLETION_HEADER, CONVERSATION_HEADER, VERSION_HEADER, ChatStamp
@@ -19,7 +21,7 @@ from thumbwheel_service.openapi import documented
     status_code=200,
     operation_class=documented(body=dict[str, Any], answers={200: dict[str, Any]}, errors=(404,), openai_errors=True),
 )
-async def create_chat_completion(request: AnyRequest, chat_service: ChatService) -> Response[bytes]:
+async def create_chat_completion(request: AnyRequest, chat_service: NamedDependency[ChatService]) -> Response[bytes]:
     """Answer a chat; the body is OpenAI's (and vLLM's), with `metadata`, `store`, `user` and our key `thumbwheel`."""
     raw = await read_body(request)
     turn = chat_service.begin(caller(request).tenant, raw, request.headers)
@@ -35,7 +37,7 @@ async def create_chat_completion(request: AnyRequest, chat_service: ChatService)
     tags=["chat"],
     operation_class=documented(answers={200: dict[str, Any]}, openai_errors=True),
 )
-async def list_models(chat_service: ChatService) -> Response[bytes]:
+async def list_models(chat_service: NamedDependency[ChatService]) -> Response[bytes]:
     """The alias of the live policy, and every version that can be pinned."""
     return answer(chat_service.models())
 
@@ -45,7 +47,7 @@ async def list_models(chat_service: ChatService) -> Response[bytes]:
     tags=["chat"],
     operation_class=documented(answers={200: dict[str, Any]}, errors=(404,), openai_errors=True),
 )
-async def get_model(model: str, chat_service: ChatService) -> Response[bytes]:
+async def get_model(model: FromPath[str], chat_service: NamedDependency[ChatService]) -> Response[bytes]:
     """One model of the list."""
     return answer(chat_service.model(model))
 

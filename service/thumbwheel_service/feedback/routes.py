@@ -2,6 +2,7 @@
 
 import msgspec
 from litestar import Response, delete, get, post
+from litestar.di import NamedDependency
 
 from thumbwheel import routes
 from thumbwheel.types import (
@@ -29,7 +30,7 @@ _batch = msgspec.json.Decoder(FeedbackBatch)
         body=Feedback, answers={201: FeedbackRecord, 200: FeedbackRecord}, errors=(404, 409), idempotent=True
     ),
 )
-async def put_feedback(request: AnyRequest, feedback_service: FeedbackService) -> Response[bytes]:
+async def put_feedback(request: AnyRequest, feedback_service: NamedDependency[FeedbackService]) -> Response[bytes]:
     """Give feedback, or change what you gave: 201 when it is new, 200 when it replaces or repeats.
 
     One thumb, rating, correction per answer and person; flags per value, comparisons per other side, outcomes per
@@ -48,7 +49,7 @@ async def put_feedback(request: AnyRequest, feedback_service: FeedbackService) -
     tags=["feedback"],
     operation_class=documented(body=FeedbackBatch, answers={200: FeedbackBatchResult}, idempotent=True),
 )
-async def put_batch(request: AnyRequest, feedback_service: FeedbackService) -> Response[bytes]:
+async def put_batch(request: AnyRequest, feedback_service: NamedDependency[FeedbackService]) -> Response[bytes]:
     """Give several pieces of feedback at once; each item is answered by itself, in the order sent."""
     body = await read_body(request)
     tenant = caller(request).tenant
@@ -60,7 +61,7 @@ async def put_batch(request: AnyRequest, feedback_service: FeedbackService) -> R
 @get(routes.FEEDBACK, tags=["feedback"], operation_class=documented(answers={200: FeedbackPage}, errors=(400,)))
 async def list_feedback(
     request: AnyRequest,
-    feedback_service: FeedbackService,
+    feedback_service: NamedDependency[FeedbackService],
     completion_id: QueryId = None,
     conversation_id: QueryId = None,
     cursor: Cursor = None,
@@ -82,7 +83,9 @@ async def list_feedback(
     tags=["feedback"],
     operation_class=documented(answers={200: FeedbackRecord}, errors=(400, 404)),
 )
-async def get_feedback(request: AnyRequest, feedback_service: FeedbackService, feedback_id: PathId) -> Response[bytes]:
+async def get_feedback(
+    request: AnyRequest, feedback_service: NamedDependency[FeedbackService], feedback_id: PathId
+) -> Response[bytes]:
     """The current revision, retracted or not."""
     return answer(await feedback_service.get(caller(request).tenant, feedback_id))
 
@@ -92,7 +95,9 @@ async def get_feedback(request: AnyRequest, feedback_service: FeedbackService, f
     tags=["feedback"],
     operation_class=documented(answers={200: FeedbackHistory}, errors=(400, 404)),
 )
-async def get_history(request: AnyRequest, feedback_service: FeedbackService, feedback_id: PathId) -> Response[bytes]:
+async def get_history(
+    request: AnyRequest, feedback_service: NamedDependency[FeedbackService], feedback_id: PathId
+) -> Response[bytes]:
     """Every revision, oldest first."""
     return answer(await feedback_service.history(caller(request).tenant, feedback_id))
 
@@ -104,7 +109,7 @@ async def get_history(request: AnyRequest, feedback_service: FeedbackService, fe
     operation_class=documented(answers={200: FeedbackRecord}, errors=(404,), idempotent=True),
 )
 async def retract_feedback(
-    request: AnyRequest, feedback_service: FeedbackService, feedback_id: PathId
+    request: AnyRequest, feedback_service: NamedDependency[FeedbackService], feedback_id: PathId
 ) -> Response[bytes]:
     """Take feedback back: one more revision, `retracted`; giving it again is another."""
     tenant = caller(request).tenant

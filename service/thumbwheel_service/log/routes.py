@@ -4,7 +4,8 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
 
 from thumbwheel import internal
 from thumbwheel_service.http import AnyRequest, decode, read_body
@@ -30,7 +31,7 @@ def msgpack(body: msgspec.Struct) -> Response[bytes]:
         body=internal.LogAppend, answers={200: internal.LogAppended}, media_type=internal.MSGPACK
     ),
 )
-async def append_log(request: AnyRequest, log_service: LogService) -> Response[bytes]:
+async def append_log(request: AnyRequest, log_service: NamedDependency[LogService]) -> Response[bytes]:
     """Append records in one transaction; event ids that are there already are skipped."""
     body = decode(_append, await read_body(request, media_type=internal.MSGPACK))
     return msgpack(internal.LogAppended(await log_service.append(body.records)))
@@ -44,7 +45,7 @@ async def append_log(request: AnyRequest, log_service: LogService) -> Response[b
         body=internal.LogRead, answers={200: internal.LogPages}, errors=_ERRORS, media_type=internal.MSGPACK
     ),
 )
-async def read_log(request: AnyRequest, log_service: LogService) -> Response[bytes]:
+async def read_log(request: AnyRequest, log_service: NamedDependency[LogService]) -> Response[bytes]:
     """Read several partitions, waiting up to `wait_ms` for the first new record."""
     asked = decode(_read, await read_body(request, media_type=internal.MSGPACK))
     pages = await log_service.read(asked.positions, limit=asked.limit, wait_ms=asked.wait_ms)
@@ -57,12 +58,12 @@ async def read_log(request: AnyRequest, log_service: LogService) -> Response[byt
     operation_class=documented(answers={200: internal.LogPage}, errors=(400, *_ERRORS), media_type=internal.MSGPACK),
 )
 async def read_partition(
-    log_service: LogService,
-    topic: str,
-    partition: int,
-    offset: Annotated[int, Parameter(ge=0, le=2**62)] = 0,
-    limit: Annotated[int, Parameter(ge=1, le=4096)] = 500,
-    wait_ms: Annotated[int, Parameter(ge=0, le=30_000)] = 0,
+    log_service: NamedDependency[LogService],
+    topic: FromPath[str],
+    partition: FromPath[int],
+    offset: Annotated[int, QueryParameter(ge=0, le=2**62)] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=4096)] = 500,
+    wait_ms: Annotated[int, QueryParameter(ge=0, le=30_000)] = 0,
 ) -> Response[bytes]:
     """The same for one partition."""
     position = internal.LogPosition(topic, partition, offset)

@@ -1,6 +1,7 @@
 """`/healthz`, `/readyz` and `/metrics` for machines, `/v1/status` for people."""
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from thumbwheel import routes
 from thumbwheel.types import ServiceStatus
@@ -17,21 +18,21 @@ async def healthz() -> Response[bytes]:
 
 
 @get("/readyz", tags=["status"], operation_class=documented(answers={200: Readiness, 503: Readiness}))
-async def readyz(status_service: StatusService) -> Response[bytes]:
+async def readyz(status_service: NamedDependency[StatusService]) -> Response[bytes]:
     """Whether chats and feedback would be accepted now."""
     readiness = await status_service.readiness()
     return answer(readiness, status=200 if readiness.ready else 503)
 
 
 @get("/metrics", tags=["status"], include_in_schema=False)
-async def metrics_page(metrics: Metrics) -> Response[bytes]:
+async def metrics_page(metrics: NamedDependency[Metrics]) -> Response[bytes]:
     """Prometheus' text format."""
     body, media_type = metrics.exposition()
     return Response(body, media_type=media_type.removesuffix("; charset=utf-8"))
 
 
 @get(routes.STATUS, tags=["status"], operation_class=documented(answers={200: ServiceStatus}))
-async def status(status_service: StatusService) -> Response[bytes]:
+async def status(status_service: NamedDependency[StatusService]) -> Response[bytes]:
     """What is served, how much was recorded, and what the learner does."""
     return answer(await status_service.status())
 

@@ -2,6 +2,7 @@
 
 import msgspec
 from litestar import Response, get, post
+from litestar.di import NamedDependency
 
 from thumbwheel import routes
 from thumbwheel.types import Turn, TurnIn, TurnPage
@@ -19,7 +20,7 @@ _turn = msgspec.json.Decoder(TurnIn)
     tags=["turns"],
     operation_class=documented(body=TurnIn, answers={201: Turn, 200: Turn}, errors=(409,), idempotent=True),
 )
-async def bring_turn(request: AnyRequest, turn_service: TurnService) -> Response[bytes]:
+async def bring_turn(request: AnyRequest, turn_service: NamedDependency[TurnService]) -> Response[bytes]:
     """Bring in an answer that another model or a human gave elsewhere; several `answers` are its choices 0, 1, …"""
     body = await read_body(request)
     tenant = caller(request).tenant
@@ -30,7 +31,7 @@ async def bring_turn(request: AnyRequest, turn_service: TurnService) -> Response
 @get(routes.TURNS, tags=["turns"], operation_class=documented(answers={200: TurnPage}, errors=(400,)))
 async def list_turns(
     request: AnyRequest,
-    turn_service: TurnService,
+    turn_service: NamedDependency[TurnService],
     conversation_id: QueryId = None,
     user: QueryId = None,
     cursor: Cursor = None,
@@ -44,7 +45,9 @@ async def list_turns(
 
 
 @get(typed(routes.TURN), tags=["turns"], operation_class=documented(answers={200: Turn}, errors=(400, 404, 409)))
-async def get_turn(request: AnyRequest, turn_service: TurnService, completion_id: PathId) -> Response[bytes]:
+async def get_turn(
+    request: AnyRequest, turn_service: NamedDependency[TurnService], completion_id: PathId
+) -> Response[bytes]:
     """One turn with its feedback; while it is being generated it has no messages yet."""
     return answer(await turn_service.get(caller(request).tenant, completion_id))
 

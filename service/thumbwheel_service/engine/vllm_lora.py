@@ -6,7 +6,10 @@ with adapter requests may be answered by an adapter. Here the tokens of one adap
 tokens without an adapter are left alone.
 """
 
-from typing import Any
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (torch and vLLM are typed in part only; what leaves this file is typed)
+
+from typing import Any, cast
 
 import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
@@ -18,7 +21,7 @@ Group = tuple[int, torch.Tensor | None]
 
 def group_rows(indices: torch.Tensor) -> list[Group]:
     """Split a batch by adapter slot; `indices` is (rows,), -1 for rows without an adapter."""
-    slots: list[int] = torch.unique(indices).tolist()
+    slots = cast(list[int], sorted(set(indices.tolist())))
     if len(slots) == 1:
         return [(slots[0], None)] if slots[0] >= 0 else []
     return [(slot, (indices == slot).nonzero().squeeze(1)) for slot in slots if slot >= 0]
@@ -90,4 +93,4 @@ def register() -> None:
     """vLLM's `general_plugins` hook, called once in every engine process."""
     if current_platform.is_cpu():
         name = f"{GroupedLoRA.__module__}.{GroupedLoRA.__qualname__}"
-        type(current_platform).get_punica_wrapper = classmethod(lambda _cls: name)
+        cast(Any, type(current_platform)).get_punica_wrapper = classmethod(lambda _cls: name)

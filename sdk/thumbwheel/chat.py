@@ -1,6 +1,6 @@
 """Chat answers, whole and streamed: typed views of OpenAI's bodies that know which policy answered."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -197,6 +197,19 @@ class _Growing:
         )
 
 
+class _ErrorEvent(Struct):
+    code: int | str | None = None
+
+
+def _status_in(error: Any) -> int:
+    """The HTTP status that an error event would have been, had the answer not begun already."""
+    try:
+        code = msgspec.convert(error, _ErrorEvent).code
+    except msgspec.ValidationError:
+        return 500
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
+
+
 class StreamState:
     """What a stream has said so far: fed with bytes, it yields chunks, and knows whether the stream ended properly."""
 
@@ -210,17 +223,15 @@ class StreamState:
         self.stamp = stamp_of(headers)
         self.done = False
 
-    def feed(self, received: bytes) -> list[ChatChunk]:
+    def feed(self, received: bytes) -> Iterator[ChatChunk]:
         """Chunks completed by these bytes; raises `ApiError` on an error event, `UnexpectedAnswer`."""
         *lines, self._buffer = (self._buffer + received).split(b"\n")
-        chunks: list[ChatChunk] = []
         for line in lines:
             event = self._line(line.rstrip(b"\r"))
             if event is not None and not self.done:
                 chunk = self._event(event)
                 if chunk is not None:
-                    chunks.append(chunk)
-        return chunks
+                    yield chunk
 
     def _line(self, line: bytes) -> bytes | None:
         """Server-sent events: `data:` lines gather until an empty line ends the event; comments are skipped."""
@@ -240,8 +251,8 @@ class StreamState:
             raw = msgspec.json.decode(event, type=dict[str, Any])
         except msgspec.MsgspecError as error:
             raise UnexpectedAnswer(f"a stream event is not JSON: {error}") from error
-        if "error" in raw:
-            raise api_error(500, raw, self._headers)
+        if raw.get("error"):
+            raise api_error(_status_in(raw["error"]), raw, self._headers)
         return self._chunk(raw)
 
     def _chunk(self, raw: dict[str, Any]) -> ChatChunk:

@@ -42,7 +42,8 @@ class Consumer:
     """Reads turns, feedback, policies and control into the store, exactly once in effect.
 
     `step()` handles one poll; `run()` does so until told to stop, backing off (doubling up to `max_backoff_s`) while
-    bus or store is away. An offset that is no longer on the bus is an alarm, never a jump.
+    bus or store is away. An offset that is no longer on the bus is an alarm, never a jump. `on_trouble` hears of
+    everything that keeps reading from going on, and None when it goes on again.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Consumer:
         bus: EventBus,
         *,
         on_stored: Callable[[Stored], None] = lambda stored: None,
-        on_trouble: Callable[[Trouble], None] = lambda trouble: None,
+        on_trouble: Callable[[Trouble | None], None] = lambda trouble: None,
         clock: Callable[[], float] = time.monotonic,
         retry_paused_s: float = 30.0,
         max_backoff_s: float = 30.0,
@@ -66,6 +67,7 @@ class Consumer:
         self._next: dict[TopicPartition, int] = {}
         self._paused_until: dict[TopicPartition, float] = {}
         self._consumer: EventConsumer | None = None
+        self._troubled = False
         self.caught_up_ms = 0
         """When the bus was last asked and had nothing new: all that was appended before is stored."""
 
@@ -77,6 +79,7 @@ class Consumer:
                 try:
                     patience = 0.02 if self.step(patience) else 1.0
                     backoff = 0.25
+                    self._recovered()
                 except (BusError, SQLAlchemyError) as error:
                     self._report(error)
                     self._rejoin()
@@ -230,6 +233,7 @@ class Consumer:
         detail = f"{partition.topic}/{partition.partition}@{record.offset}: {error}; upgrade this learner"
         log.error("reading paused: %s", detail)
         self._paused_until[partition] = self._clock() + self._retry_paused_s
+        self._troubled = True
         self._on_trouble(Trouble("newer_schema", detail))
 
     def _wake_paused(self, consumer: EventConsumer) -> None:
@@ -253,4 +257,11 @@ class Consumer:
             case _:
                 kind = "store_unavailable"
         log.error("%s: %s", kind, error)
+        self._troubled = True
         self._on_trouble(Trouble(kind, str(error)))
+
+    def _recovered(self) -> None:
+        if self._troubled and not self._paused_until:
+            log.info("reading goes on")
+            self._troubled = False
+            self._on_trouble(None)

@@ -38,9 +38,10 @@ class Metrics:
         for (topic, partition), offset in batch.offsets.items():
             self.offset.labels(topic, str(partition)).set(offset)
 
-    def trouble(self, trouble: Trouble) -> None:
-        """Reading could not go on."""
-        self.troubles.labels(trouble.kind).inc()
+    def trouble(self, trouble: Trouble | None) -> None:
+        """Reading could not go on; None: it goes on again."""
+        if trouble is not None:
+            self.troubles.labels(trouble.kind).inc()
 
     def progress(self, stage: str, share: float) -> None:
         """A stage got on; the stages after it begin at zero."""

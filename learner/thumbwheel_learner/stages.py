@@ -196,7 +196,7 @@ def provenance(given: StageInput, base: str) -> Provenance:
         parent=given.parent.version,
         base_model=base,
         snapshot=dict(given.snapshot_facts),
-        reward_model=dict(given.results.get("reward", {})),
+        reward_model=dict(given.results.get("reward", {"id": given.results.get("ppo", {}).get("reward_model")})),
         metrics={"kl_to_base": verdict.get("kl_base"), "kl_to_parent": verdict.get("kl"), **trained},
         verdict=verdict,
     )

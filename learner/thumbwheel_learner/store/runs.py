@@ -3,21 +3,23 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from sqlmodel import Session, col, func, select
 
 from thumbwheel.events import Envelope, decode
 from thumbwheel_learner.store.session import reading, writing
-from thumbwheel_learner.store.tables import FeedbackRow, PolicyRow, RewardModelRow, RunRow, VersionRow
+from thumbwheel_learner.store.tables import CommandRow, FeedbackRow, PolicyRow, RewardModelRow, RunRow, VersionRow
 
 LABEL_KINDS = ("thumb", "rating", "flag", "comparison", "correction", "demonstration")
 """The kinds of feedback that a run learns from."""
 
 
 def open_run(engine: Engine, run: RunRow) -> None:
-    """Write the row of a run that is about to start."""
+    """Write the row of a run that is about to start; every pending demand for a run is answered by it."""
+    answered = update(CommandRow).where(col(CommandRow.command) == "now", col(CommandRow.handled).is_(False))
     with writing(engine) as session:
         session.add(run)
+        session.connection().execute(answered.values(handled=True))
 
 
 def update_run(engine: Engine, run_id: str, **values: Any) -> RunRow:
@@ -109,11 +111,11 @@ def _reward_model(session: Session, reward_id: str | None) -> RewardModelRow | N
 def spare_reward_models(engine: Engine, keep: int = 3) -> list[RewardModelRow]:
     """Take out and return the reward models that nobody needs: neither among the newest nor behind a version."""
     with writing(engine) as session:
-        needed = select(RunRow.run_id).where(col(RunRow.state).in_(("running", "published")))
-        newest = select(RewardModelRow.reward_id).order_by(col(RewardModelRow.created_ms).desc()).limit(keep)
-        kept = set(session.exec(newest).all())
-        old = session.exec(select(RewardModelRow).where(col(RewardModelRow.run_id).not_in(needed))).all()
-        spare = [row for row in old if row.reward_id not in kept]
+        needed = session.exec(select(RunRow).where(col(RunRow.state).in_(("running", "published")))).all()
+        runs = {run.run_id for run in needed}
+        used = {msgspec.json.decode(run.detail).get("ppo", {}).get("reward_model") for run in needed}
+        rows = session.exec(select(RewardModelRow).order_by(col(RewardModelRow.created_ms).desc())).all()
+        spare = [row for row in rows[keep:] if row.run_id not in runs and row.reward_id not in used]
         for row in spare:
             session.delete(row)
         return spare

@@ -160,17 +160,17 @@ def test_an_offset_no_longer_on_the_bus_is_an_alarm_and_never_a_jump(engine: Eng
 
 
 def test_the_loop_survives_an_outage_and_goes_on_where_it_was(engine: Engine) -> None:
-    bus, stop, troubles = MemoryBus(), threading.Event(), list[Trouble]()
+    bus, stop, troubles = MemoryBus(), threading.Event(), list[Trouble | None]()
     bus.publish(feedback(1))
     bus.down = True
 
-    def recover(trouble: Trouble) -> None:
+    def recover(trouble: Trouble | None) -> None:
         troubles.append(trouble)
         bus.down = False
 
     consumer = Consumer(engine, bus, on_trouble=recover, on_stored=lambda _: stop.set(), max_backoff_s=0.01)
     consumer.run(stop)
-    assert [t.kind for t in troubles] == ["bus_unavailable"]
+    assert [t and t.kind for t in troubles] == ["bus_unavailable", None]
     assert len(rows(engine, FeedbackRow)) == 1
 
 

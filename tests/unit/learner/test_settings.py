@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from thumbwheel_learner.plan import recipe_of
+from thumbwheel_learner.ppo_state import PpoConfig
+from thumbwheel_learner.settings import STAGES, BadSetting, Settings, Training, from_environment
+
+
+def read(**given: str) -> Settings:
+    return from_environment({f"THUMBWHEEL_{name}": value for name, value in given.items()}, default_model="demo")
+
+
+def test_everything_has_a_default_below_the_data_folder(tmp_path: Path) -> None:
+    settings = read(DATA=str(tmp_path))
+    assert settings.database_url == f"sqlite:///{tmp_path}/learner.db"
+    assert settings.artifacts == tmp_path / "artifacts"
+    assert settings.signing_key_file == tmp_path / "signing.key"
+    assert (settings.model, settings.bus, settings.promote) == ("demo", "embedded", "auto")
+    assert settings.training == Training()
+    assert settings.training.stages == STAGES
+
+
+def test_other_variables_and_empty_ones_are_left_alone() -> None:
+    assert from_environment({"MODEL": "x", "THUMBWHEEL_MODEL": "", "HOME": "/"}, default_model="d").model == "d"
+
+
+def test_kafka_is_chosen_by_its_bootstrap_and_takes_any_option() -> None:
+    settings = read(KAFKA_BOOTSTRAP="a:1,b:2", KAFKA_SECURITY_PROTOCOL="SASL_SSL")
+    assert (settings.bus, settings.kafka_bootstrap) == ("kafka", "a:1,b:2")
+    assert settings.kafka_options == {"security_protocol": "SASL_SSL"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MIN_LABELS", "many", "THUMBWHEEL_MIN_LABELS must be a number"),
+        ("MIN_LABELS", "-1", "THUMBWHEEL_MIN_LABELS must lie between"),
+        ("LEARN_EVERY", "nan", "THUMBWHEEL_LEARN_EVERY must lie between"),
+        ("LEARNER_METRICS_PORT", "70000", "THUMBWHEEL_LEARNER_METRICS_PORT"),
+        ("PROMOTE", "perhaps", "auto or manual"),
+        ("STAGES", "sft,dpo", "THUMBWHEEL_STAGES must be some of reward, sft, ppo"),
+        ("STAGES", ",", "THUMBWHEEL_STAGES"),
+        ("BUS", "kafka", "THUMBWHEEL_KAFKA_BOOTSTRAP"),
+        ("LEARNER_DATABASE_URL", "mysql://x", "THUMBWHEEL_LEARNER_DATABASE_URL"),
+        ("LEARNER_DATABASE_URL", "sqlite:///:memory:", "must name a file"),
+        ("REPORT_EVERY", "0", "THUMBWHEEL_REPORT_EVERY"),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_variable(name: str, value: str, words: str) -> None:
+    with pytest.raises(BadSetting, match=words):
+        read(**{name: value})
+
+
+def test_a_model_must_be_named_when_there_is_no_default() -> None:
+    with pytest.raises(BadSetting, match="THUMBWHEEL_MODEL is not set"):
+        from_environment({})
+
+
+def test_stages_come_in_the_order_of_a_run() -> None:
+    assert read(STAGES="ppo, sft").training.stages == ("sft", "ppo")
+    assert read(STAGES="all").training.stages == STAGES
+
+
+def test_sizes_left_at_zero_keep_the_algorithms_own_defaults() -> None:
+    recipe = recipe_of(read(PPO_ITERATIONS="3", SEED="7").training)
+    assert recipe.ppo.iterations == 3
+    assert recipe.ppo.prompts_per_iteration == PpoConfig().prompts_per_iteration
+    assert (recipe.ppo.seed, recipe.reward.seed, recipe.sft.seed, recipe.gate.seed) == (7, 7, 7, 7)
+    assert recipe.gate.judge.seed != recipe.reward.seed
+
+
+def test_the_admin_key_is_the_setting_or_what_the_service_left(tmp_path: Path) -> None:
+    settings = read(DATA=str(tmp_path))
+    assert settings.admin_key() is None
+    (tmp_path / "admin.key").write_text("tw-abc\n")
+    assert settings.admin_key() == "tw-abc"
+    assert read(DATA=str(tmp_path), API_KEY="given").admin_key() == "given"

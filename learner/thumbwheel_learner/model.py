@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from thumbwheel_learner.adapters import BadAdapter, read_adapter, write_adapter
 from thumbwheel_learner.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
@@ -42,11 +43,10 @@ class TokenScores(NamedTuple):
 class PolicyModel:
     """The base with its adapters; an adapter is chosen with `using`, nothing is ever merged."""
 
-    def __init__(self, base: PreTrainedModel, tokens: ChatTokenizer, *, name: str, memory: Memory, seed: int) -> None:
-        """`name` is written into adapter files; raises `UnsuitableModel`."""
+    def __init__(self, base: PreTrainedModel, tokens: ChatTokenizer, *, memory: Memory, seed: int) -> None:
+        """Take over a model whose dropout is off; raises `UnsuitableModel`."""
         self.base: Any = base
         self.tokens = tokens
-        self.name = name
         self.memory = memory
         self.hidden_size = int(self.base.config.get_text_config().hidden_size)
         self._active = Active()
@@ -108,7 +108,7 @@ class PolicyModel:
     def save(self, name: str, folder: Path) -> Path:
         """Write an adapter as a PEFT folder and return it."""
         transposed = any(layer.transposed for layer in self.layers.values())
-        write_adapter(folder, self.weights(name), self._configs[name], base_name=self.name, transposed=transposed)
+        write_adapter(folder, self.weights(name), self._configs[name], transposed=transposed)
         return folder
 
     def start(self, name: str, folder: Path | None, config: LoraConfig) -> None:
@@ -226,12 +226,12 @@ def load_policy(
     raises for a folder that is no checkpoint.
     """
     torch.manual_seed(seed)
+    disable_progress_bar()
     model = cast(Any, AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False))
     without_dropout(model)
     return PolicyModel(
         model.to(device),
         ChatTokenizer.load(base, template=chat_template),
-        name=base.name,
         memory=memory or Memory(),
         seed=seed,
     )

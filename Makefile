@@ -1,10 +1,9 @@
 # One environment, .venv/, made on the first call from requirements/cpu.lock; every target below uses it.
 PYTHON ?= python3
-HOST   ?= 127.0.0.1
-PORT   ?= 8000
-DATA   ?= .thumbwheel
-MODEL  ?=
 ARGS   ?=
+# Only what is given becomes an option: the rest is left to the THUMBWHEEL_ variables and their defaults.
+UP     := $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)") $(if $(DATA),--data "$(DATA)") \
+          $(if $(MODEL),--model "$(MODEL)")
 
 BIN   := .venv/bin
 SETUP := @$(PYTHON) deploy/setup_venv.py
@@ -24,7 +23,7 @@ demo: ## the whole loop on simulated people; report in build/demo/ (ARGS="--seed
 
 up: ## service and learner; HOST= PORT= DATA= MODEL=<local path or hub id>; Ctrl-C stops all of it
 	$(SETUP)
-	@$(BIN)/thumbwheel up --host "$(HOST)" --port "$(PORT)" --data "$(DATA)" $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+	@$(BIN)/thumbwheel up $(UP) $(ARGS)
 
 test: ## linters, strict types, import contracts, then the tests
 	$(SETUP)

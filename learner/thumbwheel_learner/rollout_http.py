@@ -225,6 +225,8 @@ class ServiceRollouts:
         refusal = error_of(response.status_code, response.content, response.headers)
         if response.status_code == 404:
             raise _UnknownPolicy(str(refusal))
+        if refusal.code == "broken_rollout":
+            raise RolloutRefused(str(refusal))
         if response.status_code in (408, 429) or response.status_code >= 500:
             raise _Away(str(refusal), refusal.retry_after)
         raise RolloutRefused(f"{path}: {refusal}")

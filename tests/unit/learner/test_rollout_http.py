@@ -152,6 +152,13 @@ def test_waiting_can_be_interrupted(service: FakeService) -> None:
         sample(rollouts(service, on_wait=stop), None)
 
 
+def test_a_policy_that_gives_nonsense_is_not_asked_again(service: FakeService) -> None:
+    problem = {"title": "Unavailable", "status": 503, "detail": "not finite", "code": "broken_rollout"}
+    service.fail = lambda request: httpx.Response(503, json=problem)
+    with pytest.raises(RolloutRefused, match="not finite"):
+        sample(rollouts(service), None)
+
+
 def test_a_refused_candidate_is_final_and_leaves_no_files(service: FakeService, tmp_path: Path) -> None:
     problem = {"title": "Bad request", "status": 400, "detail": "rank 64 is above 16"}
     service.fail = lambda request: httpx.Response(400, json=problem)

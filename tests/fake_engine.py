@@ -48,15 +48,22 @@ class FakeEngine:
         self.sampled: list[tuple[str, int]] = []
         self._flow = asyncio.Event()
         self._flow.set()
+        self._left: int | None = None
         self._info = info
 
     def hold(self) -> None:
         self._flow.clear()
 
+    def hold_after(self, tokens: int) -> None:
+        """Let so many more tokens through, then hold."""
+        self._left = tokens
+
     def go_on(self) -> None:
+        self._left = None
         self._flow.set()
 
     def die(self) -> None:
+        self._left = None
         self.state = EngineHealth(state="dead", detail="the engine's process has died")
         self._flow.set()
 
@@ -136,7 +143,11 @@ class FakeEngine:
 
     async def token(self) -> None:
         """Wait for the flow; raises when the engine is dead."""
+        if self._left == 0:
+            self.hold()
         await self._flow.wait()
+        if self._left is not None:
+            self._left -= 1
         await asyncio.sleep(0)
         self._require_ready()
 

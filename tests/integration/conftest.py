@@ -22,7 +22,7 @@ from thumbwheel.events import encode, topic_and_key, wrap
 from thumbwheel.types import PolicyList, PolicyVersion, Turn
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 180.0
+START_SECONDS = 280.0
 
 
 def free_port() -> int:
@@ -42,6 +42,9 @@ class RealService:
         self.key = signing_key(folder / "state" / "signing.key")
         self.fingerprint = base_fingerprint(model)
         self.public = httpx.Client(base_url=self.url, timeout=60.0)
+        self.log = folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._openai = openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60.0)
         self._admin: httpx.Client | None = None
 
     @property
@@ -54,7 +57,13 @@ class RealService:
         return self._admin
 
     def client(self) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=60.0)
+        return self._openai
+
+    def close(self) -> None:
+        self._openai.close()
+        self.public.close()
+        if self._admin is not None:
+            self._admin.close()
 
     def packed(self, path: str, body: Any, answer: Any) -> Any:
         response = self.admin.post(
@@ -100,6 +109,44 @@ class RealService:
         response = self.admin.post("/v1/policies/rollback", json={"version": version})
         assert response.status_code == 200, response.text
 
+    def start(self) -> None:
+        """Start the process and wait until it is ready."""
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("sdk", "service", "deploy/demo")),
+            "THUMBWHEEL_DATA": str(self.folder / "state"),
+            "THUMBWHEEL_MODEL": str(self.model),
+            "THUMBWHEEL_PORT": self.url.rpartition(":")[2],
+        }
+        command = [sys.executable, "-m", "thumbwheel_service"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the service ended:\n{self.log.read_text()[-4000:]}")
+            if self.is_ready():
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"the service is not ready after {START_SECONDS} s:\n{self.log.read_text()[-4000:]}")
+
+    def is_ready(self) -> bool:
+        try:
+            return self.public.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> int:
+        """Stop the process as an operator would; returns its exit status."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
     def turn(self, completion_id: str, *states: str) -> Turn:
         """The turn once it has one of these statuses."""
         deadline = time.monotonic() + 20
@@ -128,42 +175,13 @@ def tiny_adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def real_service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealService]:
-    folder = tmp_path_factory.mktemp("service")
-    service = RealService(folder, tiny_model, free_port())
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("sdk", "service", "deploy/demo")),
-        "THUMBWHEEL_DATA": str(folder / "state"),
-        "THUMBWHEEL_MODEL": str(tiny_model),
-        "THUMBWHEEL_PORT": service.url.rpartition(":")[2],
-    }
-    with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "thumbwheel_service"]
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)
-        try:
-            _wait_until_ready(service, process, folder / "log")
-            yield service
-        finally:
-            process.terminate()
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait_until_ready(service: RealService, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise AssertionError(f"the service ended with {process.returncode}:\n{log.read_text()[-4000:]}")
-        try:
-            if service.public.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"the service is not ready after {START_SECONDS} s:\n{log.read_text()[-4000:]}")
+    service = RealService(tmp_path_factory.mktemp("service"), tiny_model, free_port())
+    try:
+        service.start()
+        yield service
+    finally:
+        service.close()
+        service.stop()
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ class EngineHealth(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class ChoiceTrace(Struct, kw_only=True):
+class ChoiceTrace(Struct):
     """What the engine sampled for one choice; log-probabilities are nats of the behaviour distribution."""
 
     text: str = ""

@@ -26,7 +26,7 @@ from thumbwheel_service.engine.protocol import (
     EngineHealth,
     ModelInfo,
 )
-from thumbwheel_service.engine.vllm_args import arguments, prepare_environment
+from thumbwheel_service.engine.vllm_args import arguments, prepare_environment, require_plugin
 
 PROBE_TOKENS = 8
 
@@ -232,4 +232,6 @@ def _arguments(options: EngineOptions, checkpoint: Path) -> tuple[Namespace, boo
     from vllm.platforms import current_platform
 
     on_cpu = bool(current_platform.is_cpu())
+    if on_cpu:
+        require_plugin()
     return arguments(options, checkpoint, on_cpu=on_cpu), on_cpu

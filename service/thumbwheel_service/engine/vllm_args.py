@@ -4,15 +4,23 @@ import logging
 import os
 import warnings
 from argparse import Namespace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from thumbwheel.errors import ConfigurationError
 from thumbwheel.template import PLAIN_CHAT_TEMPLATE, has_chat_template
 from thumbwheel_service.engine.options import EngineOptions
 from thumbwheel_service.engine.protocol import BASE
 
+PLUGIN = "thumbwheel_lora"
+"""Entry point of `vllm_lora`, as pyproject.toml names it."""
 SMALL_MODEL_BYTES = 100 << 20
 MAX_DEFAULT_LEN = 8192
+
+
+class NotInstalled(ConfigurationError):
+    """vLLM's own processes cannot find a part of ours; the message says how to mend it."""
 
 
 def prepare_environment(options: EngineOptions) -> None:
@@ -23,13 +31,25 @@ def prepare_environment(options: EngineOptions) -> None:
         "VLLM_DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "ERROR" if options.quiet else "INFO",
         "TOKENIZERS_PARALLELISM": "false",
-        "TQDM_DISABLE": "1" if options.quiet else "0",
     }
+    if options.quiet:
+        defaults |= {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning"}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     if options.quiet:
-        logging.getLogger("transformers").setLevel(logging.ERROR)
+        for name in ("vllm", "transformers"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=r"(vllm|torch|transformers|pydantic)(\.|$)")
+
+
+def require_plugin() -> None:
+    """Raise `NotInstalled` when vLLM's workers would not find `vllm_lora`: on CPUs chats could get a wrong adapter."""
+    installed = {point.name for point in entry_points(group="vllm.general_plugins")}
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if PLUGIN not in installed:
+        raise NotInstalled("the package is on the path but not installed; run `pip install -e .`")
+    if allowed is not None and PLUGIN not in allowed.split(","):
+        raise NotInstalled(f"VLLM_PLUGINS leaves out {PLUGIN}, without which adapters mix on CPUs; add it")
 
 
 def weight_bytes(checkpoint: Path) -> int:
@@ -52,6 +72,7 @@ def arguments(options: EngineOptions, checkpoint: Path, *, on_cpu: bool) -> Name
     argv += ["--enable-lora", "--max-loras", str(options.max_loras), "--max-lora-rank", str(options.max_lora_rank)]
     argv += ["--max-cpu-loras", str(max(options.max_loras, options.max_cpu_loras))]
     argv += ["--enable-prefix-caching", "--disable-log-stats", "--disable-uvicorn-access-log"]
+    argv += ["--no-use-tqdm-on-load"] if options.quiet else []
     argv += _numerics(options, checkpoint, on_cpu=on_cpu)
     if options.tool_call_parser is not None:
         argv += ["--enable-auto-tool-choice", "--tool-call-parser", options.tool_call_parser]

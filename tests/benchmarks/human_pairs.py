@@ -45,11 +45,11 @@ def split(pairs: Path, folder: Path) -> tuple[Path, Path, int, int]:
 
 
 async def thumbwheel(desk: Desk, *arguments: str) -> str:
-    """Run a command of the project against the desk; what it prints, or its error."""
+    """Run a command of the project for the desk; what it prints. Raises `SystemExit` when it fails."""
     key = (desk.plan.data / "admin.key").read_text(encoding="utf-8").strip()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "thumbwheel.cli", *arguments, "--url", desk.url,
-        env={**desk.environment(), "THUMBWHEEL_API_KEY": key},
+        sys.executable, "-m", "thumbwheel.cli", *arguments,
+        env={**desk.environment(), "THUMBWHEEL_URL": desk.url, "THUMBWHEEL_API_KEY": key},
         stdout=subprocess.PIPE,
     )  # fmt: skip
     printed, _ = await process.communicate()
@@ -63,6 +63,7 @@ async def measure(pairs: Path, model: str | None, out: Path) -> None:
     folder = out.parent / out.stem
     watch = Stopwatch(Console())
     train, held_out, n_train, n_held_out = split(pairs, folder)
+    scored_with = ["--data", str(folder / "data"), "--json", *(["--model", model] if model else [])]
     async with Desk(DeskPlan(folder=folder, model=model, environment=SETTINGS)) as desk:
         with watch.phase("start service and learner"):
             await desk.ready(lambda s: watch.now(f"{s:.0f} s"))
@@ -78,7 +79,7 @@ async def measure(pairs: Path, model: str | None, out: Path) -> None:
                 await wheel.caught_up(n_train)
                 outcome = await wheel.learn(1, ("reward",))
             with watch.phase("evaluate"):
-                figures = json.loads(await thumbwheel(desk, "evaluate", str(held_out), "--json"))
+                figures = json.loads(await thumbwheel(desk, "evaluate", str(held_out), *scored_with))
     found = {
         "model": Path(model).name if model else "demo policy",
         "pairs": {"imported": n_train, "held_out": n_held_out},

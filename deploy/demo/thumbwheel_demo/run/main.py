@@ -68,7 +68,9 @@ def run_command(arguments: argparse.Namespace) -> int:
         errors.print(str(error), markup=False, highlight=False)
         return 1
     print_report(report, console)
-    console.print(f"report: {options.out / 'report.html'} and {options.out / 'report.json'}", highlight=False)
+    console.print(
+        f"report: {options.out / 'report.html'} and {options.out / 'report.json'}", highlight=False, soft_wrap=True
+    )
     return 0
 
 

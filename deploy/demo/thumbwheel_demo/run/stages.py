@@ -39,7 +39,7 @@ class Stopwatch:
                 self._status = None
             seconds = time.monotonic() - started
             self.phases.append(Phase(name, seconds))
-        self.console.print(f"[dim]{self._clock()}[/] {name} [dim]{seconds:.1f} s[/]", highlight=False)
+        self.console.print(f"[dim]{self._clock()}[/] {name} [dim]{seconds:.1f} s[/]", highlight=False, soft_wrap=True)
 
     def now(self, detail: str) -> None:
         """Say what is happening inside the phase."""
@@ -47,11 +47,11 @@ class Stopwatch:
             self._status.update(f"[dim]{self._clock()}[/] {self._phase}: {detail}")
         elif time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
-            self.console.print(f"[dim]{self._clock()}[/]   {self._phase}: {detail}", highlight=False)
+            self.console.print(f"[dim]{self._clock()}[/]   {self._phase}: {detail}", highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(f"[dim]{self._clock()}[/]   {text}", highlight=False)
+        self.console.print(f"[dim]{self._clock()}[/]   {text}", highlight=False, soft_wrap=True)
 
     def _clock(self) -> str:
         seconds = int(time.monotonic() - self._started)

@@ -51,9 +51,7 @@ class RealService:
     def admin(self) -> httpx.Client:
         if self._admin is None:
             token = (self.folder / "state" / "admin.key").read_text().strip()
-            self._admin = httpx.Client(
-                base_url=self.url, timeout=120.0, headers={"authorization": f"Bearer {token}"}
-            )
+            self._admin = httpx.Client(base_url=self.url, timeout=120.0, headers={"authorization": f"Bearer {token}"})
         return self._admin
 
     def client(self) -> openai.OpenAI:
@@ -75,9 +73,7 @@ class RealService:
     def write(self, version: str, adapter: Path, *, artifact: str | None = None, **fields: Any) -> Path:
         base = fields.pop("base_model", self.fingerprint)
         key = fields.pop("key", self.key)
-        return write_artifact(
-            self.store, artifact or version, adapter, key, version=version, base_model=base, **fields
-        )
+        return write_artifact(self.store, artifact or version, adapter, key, version=version, base_model=base, **fields)
 
     def announce(self, version: str, promote: str = "auto") -> None:
         event = published(self.store, version, promote=promote)

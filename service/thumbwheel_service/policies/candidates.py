@@ -60,6 +60,7 @@ class CandidateService:
     """Loads, samples from and forgets candidates."""
 
     def __init__(self, engine: PolicyEngine, shelf: ArtifactShelf, policies: PolicyService) -> None:
+        self.idle_seconds = IDLE_SECONDS
         self._engine = engine
         self._shelf = shelf
         self._policies = policies
@@ -118,7 +119,7 @@ class CandidateService:
     async def forget_idle(self) -> None:
         """Unload candidates that nobody has used for long."""
         async with self._lock:
-            limit = time.monotonic() - IDLE_SECONDS
+            limit = time.monotonic() - self.idle_seconds
             for name, candidate in list(self._candidates.items()):
                 if candidate.used < limit and not candidate.served.in_flight:
                     await self._unload(name)

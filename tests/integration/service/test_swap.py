@@ -19,8 +19,8 @@ from thumbwheel.events import POLICIES, PolicyRejected, PolicyRouted, decode
 from thumbwheel.internal import (
     CandidateIn,
     CandidateLoaded,
-    LogPosition,
     LogPages,
+    LogPosition,
     LogRead,
     RolloutRequest,
     RolloutResult,

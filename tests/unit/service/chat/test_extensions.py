@@ -35,9 +35,7 @@ def test_our_fields_are_taken_out_and_the_engines_stay() -> None:
         pytest.param({}, {CONVERSATION_HEADER: "header"}, "header", id="header"),
     ],
 )
-def test_where_the_conversation_id_is_looked_for(
-    body: dict[str, Any], headers: dict[str, str], expected: str
-) -> None:
+def test_where_the_conversation_id_is_looked_for(body: dict[str, Any], headers: dict[str, str], expected: str) -> None:
     assert take(body, headers).conversation_id == expected
 
 

@@ -10,6 +10,7 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ControllerRouterHandler
+from sqlalchemy import Engine
 from sqlmodel import Session
 
 import thumbwheel
@@ -90,9 +91,8 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     settings.data.mkdir(parents=True, exist_ok=True)
     database = connect(settings.database_url)
     migrate(database)
+    _admit(database, settings)
     core = _core(settings, Writer(database, capacity=settings.limits.writes_waiting), Reader(database))
-    admin_key = keys.admin_key(settings.data / "admin.key")
-
     turns = TurnService(core.writer, core.reader)
     answering = _answering(settings, core, engine)
     learner = LearnerView(core.follower, silent_seconds=settings.learner_silent_seconds)
@@ -122,7 +122,6 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
             stack.callback(database.dispose)
             stack.callback(core.reader.close)
             stack.push_async_callback(asyncio.to_thread, core.writer.close)
-            await _admit(core, settings, admin_key)
             lost = await turns.mark_lost(core.replica, core.boot)
             core.metrics.lost_turns.inc(lost)
             stack.push_async_callback(engine.stop)
@@ -201,14 +200,16 @@ def _routers(settings: Settings, authenticator: KeyAuthenticator) -> list[Contro
     ]
 
 
-async def _admit(core: Core, settings: Settings, admin_key: keys.ApiKey) -> None:
+def _admit(database: Engine, settings: Settings) -> None:
     """Make the admin key known; raises `NeedsKey` when strangers could reach a service without chat keys."""
-
-    def work(session: Session) -> list[keys.ApiKeyRow]:
+    admin_key = keys.admin_key(settings.data / "admin.key")
+    with (
+        database.connect().execution_options(writes=True) as connection,
+        Session(connection, expire_on_commit=False) as session,
+        session.begin(),
+    ):
         keys.ensure_admin(session, admin_key)
-        return keys.all_keys(session)
-
-    rows = await core.writer.run(work)
+        rows = keys.all_keys(session)
     refuse_open_door(rows, settings.host, is_loopback_host=settings.is_loopback)
 
 

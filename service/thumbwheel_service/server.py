@@ -10,6 +10,7 @@ import uvicorn
 from thumbwheel.demo_policy import default_model
 from thumbwheel.errors import ConfigurationError
 from thumbwheel_service.app import create_app
+from thumbwheel_service.engine.checkpoint import resolve_checkpoint
 from thumbwheel_service.engine.options import EngineOptions
 from thumbwheel_service.engine.protocol import PolicyEngine
 from thumbwheel_service.settings import BadSetting, Settings
@@ -70,7 +71,7 @@ def bind(settings: Settings) -> socket.socket:
 
 
 def build_engine(settings: Settings) -> PolicyEngine:
-    """vLLM by the settings; nothing is loaded yet. Raises `BadSetting`."""
+    """vLLM by the settings; nothing is loaded yet. Raises `BadSetting`, `ModelNotFound`."""
     from thumbwheel_service.engine.vllm import VllmEngine
 
     model = settings.model or default_model()
@@ -80,4 +81,5 @@ def build_engine(settings: Settings) -> PolicyEngine:
         options = msgspec.convert({**settings.engine_options, "model": model}, EngineOptions, strict=False)
     except msgspec.ValidationError as error:
         raise BadSetting(f"THUMBWHEEL_ENGINE_*: {error}") from error
+    resolve_checkpoint(model)
     return VllmEngine(options)

@@ -1,4 +1,4 @@
-"""A `PolicyEngine` without a model: it says what a test tells it to, word by word, and can be held, cut off or killed."""
+"""A `PolicyEngine` without a model: it says what a test tells it to, word by word, and can be held or killed."""
 
 import asyncio
 import time
@@ -32,6 +32,10 @@ PLAIN = Sampling(
     repetition_penalty=1.0,
     max_tokens=64,
 )
+
+
+def adapter_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 class FakeEngine:
@@ -110,7 +114,7 @@ class FakeEngine:
         if self.refuse_load is not None:
             raise AdapterRefused(self.refuse_load)
         assert name not in self.every_load, "a name is never used twice"
-        assert sorted(path.name for path in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+        assert adapter_files(folder) == ["adapter_config.json", "adapter_model.safetensors"]
         self.every_load.append(name)
         self.adapters[name] = folder
 

@@ -88,7 +88,7 @@ class RealService:
         return next((policy for policy in self.policies().policies if policy.version == version), None)
 
     def wait_for(self, version: str, *states: str) -> PolicyVersion:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             policy = self.policy(version)
             if policy is not None and policy.state in states:

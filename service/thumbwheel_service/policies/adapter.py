@@ -26,7 +26,6 @@ _UNSUPPORTED = (
     "rank_pattern",
     "alpha_pattern",
     "megatron_config",
-    "auto_mapping",
 )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 from tests.adapters import published
 from tests.unit.service.policies.conftest import Wheel
@@ -11,6 +12,7 @@ from tests.unit.service.policies.conftest import Wheel
 from thumbwheel.bus import Record
 from thumbwheel.events import PolicyRejected, PolicyRouted, encode, wrap
 from thumbwheel_service.engine.protocol import EngineDown
+from thumbwheel_service.errors import Unavailable
 from thumbwheel_service.policies.follower import PolicyFollower
 from thumbwheel_service.policies.service import NotServable, UnknownVersion
 
@@ -234,7 +236,7 @@ async def test_the_route_stays_when_its_move_is_not_written(wheel: Wheel) -> Non
     with Session(wheel.database) as session:
         session.connection().exec_driver_sql("ALTER TABLE log RENAME TO away")
         session.commit()
-    with pytest.raises(Exception, match="away|log|database"):
+    with pytest.raises((Unavailable, DBAPIError)):
         await wheel.policies.promote("v1")
     assert wheel.router.live.version == "base"
     with Session(wheel.database) as session:

@@ -20,6 +20,8 @@ from thumbwheel_learner.store.session import reading, writing
 log = logging.getLogger(__name__)
 TOPICS_READ = (TURNS.name, FEEDBACK.name, POLICIES.name, CONTROL.name)
 GROUP = "thumbwheel-learner"
+_REFUSED = (DBAPIError, ValueError, ArithmeticError)
+"""What databases and drivers raise for a value they cannot hold (an `OperationalError` is not about the value)."""
 
 
 class Stored(NamedTuple):
@@ -34,7 +36,8 @@ class Trouble(NamedTuple):
     """Why reading does not get on; shown to operators."""
 
     kind: str
-    """bus_unavailable | bus_refused | offset_out_of_range | newer_schema | store_unavailable"""
+    """bus_unavailable | bus_refused | offset_out_of_range | newer_schema | store_unavailable |
+    unexpected"""
     detail: str
 
 
@@ -80,7 +83,7 @@ class Consumer:
                     patience = 0.02 if self.step(patience) else 1.0
                     backoff = 0.25
                     self._recovered()
-                except (BusError, SQLAlchemyError) as error:
+                except Exception as error:  # whatever it is: a consumer that dies silently would lose everything after
                     self._report(error)
                     self._rejoin()
                     stop.wait(backoff)
@@ -108,7 +111,7 @@ class Consumer:
             log.warning("%s; reading again from the stored offset", error)
             self._seek_back(consumer, batch)
             return 0
-        except (DBAPIError, UnicodeError):
+        except _REFUSED:
             self._seek_back(consumer, batch)
             raise
         if stored.offsets:
@@ -160,7 +163,7 @@ class Consumer:
                 self._commit(reached, accepted, rejected)
             except OperationalError:
                 raise
-            except (DBAPIError, UnicodeError) as error:
+            except _REFUSED as error:
                 log.error("a batch was refused by the store (%s); storing its records one by one", error)
                 self._commit_singly(accepted, rejected)
             self._next.update(reached)
@@ -221,7 +224,7 @@ class Consumer:
                 self._commit(reached, [item], [])
             except OperationalError:
                 raise
-            except (DBAPIError, UnicodeError) as error:
+            except _REFUSED as error:
                 refused = Rejected(item.record, f"the store refuses it: {error}")
                 self._commit(reached, [], [refused])
                 return refused
@@ -254,9 +257,11 @@ class Consumer:
                 kind = "bus_unavailable"
             case BusError():
                 kind = "bus_refused"
-            case _:
+            case SQLAlchemyError():
                 kind = "store_unavailable"
-        log.error("%s: %s", kind, error)
+            case _:
+                kind = "unexpected"
+        log.error("%s: %s", kind, error, exc_info=error if kind == "unexpected" else None)
         self._troubled = True
         self._on_trouble(Trouble(kind, str(error)))
 

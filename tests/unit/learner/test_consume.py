@@ -93,6 +93,18 @@ def test_what_breaks_the_contract_becomes_a_dead_letter_and_blocks_nothing(
     assert [row.feedback_id for row in rows(engine, FeedbackRow)] == ["fb-7"]
 
 
+def test_a_value_that_the_database_cannot_hold_is_dead_lettered_alone(engine: Engine) -> None:
+    bus = MemoryBus()
+    bus.append_raw(P0, "a", encode(wrap(feedback(1, created_ms=2**63))))
+    bus.append_raw(P0, "b", encode(wrap(feedback(2))))
+    bus.append_raw(P0, "c", b"nonsense")
+    drain(Consumer(engine, bus))
+    assert sorted(letter.offset for letter in rows(engine, DeadLetterRow)) == [0, 2]
+    assert [row.feedback_id for row in rows(engine, FeedbackRow)] == ["fb-2"]
+    [offset] = [row for row in rows(engine, OffsetRow) if row.topic == FEEDBACK.name]
+    assert offset.next == 3
+
+
 def test_a_newer_schema_pauses_its_partition_alone_and_is_read_after_the_upgrade(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 from tests.brokers import Broker, find_broker
-from tests.log_endpoint import LogTransport
+from tests.contract.bus.live_service import LiveService
 
 from thumbwheel.bus import EventBus
 from thumbwheel.bus.embedded import EmbeddedBus
@@ -37,20 +37,14 @@ class EmbeddedArena:
     dense = True
     can_fail = True
 
-    def __init__(self) -> None:
-        self._transport = LogTransport()
+    def __init__(self, service: LiveService) -> None:
+        self.stop = service.stop
+        self.start = service.start
+        self.trim = service.trim
+        self._service = service
 
     def bus(self) -> EventBus:
-        return EmbeddedBus("http://service.invalid", "admin-key", transport=self._transport)
-
-    def stop(self) -> None:
-        self._transport.down = True
-
-    def start(self) -> None:
-        self._transport.down = False
-
-    def trim(self, topic: str, partition: int, before: int) -> None:
-        self._transport.trim(topic, partition, before)
+        return EmbeddedBus(self._service.url, self._service.key)
 
 
 class KafkaArena:
@@ -89,7 +83,10 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def arena(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Arena]:
     """Every test of the contract runs on each bus."""
     if request.param == "embedded":
-        yield EmbeddedArena()
+        service = LiveService(request.getfixturevalue("tmp_path"))
+        service.start()
+        yield EmbeddedArena(service)
+        service.stop()
         return
     caplog.set_level(logging.CRITICAL, logger="kafka")  # kept records would keep the sockets of their tracebacks
     yield KafkaArena(request.getfixturevalue("broker"))

@@ -96,12 +96,12 @@ def test_two_keys_of_one_partition_keep_their_common_order(arena: Arena) -> None
 
 
 def test_reading_resumes_at_the_offset_that_the_owner_stored(arena: Arena) -> None:
-    sent = records("ann", 10, POLICIES.name)
+    sent = records("ann", 10, CONTROL.name)
     with arena.bus() as bus:
         bus.append(sent)
-        first = read_all(bus, [POLICIES.name], 10)
+        first = read_all(bus, [CONTROL.name], 10)
         middle = first[6].offset
-        rest = read_all(bus, [POLICIES.name], 4, start=lambda at: middle)
+        rest = read_all(bus, [CONTROL.name], 4, start=lambda at: middle)
     assert [r.value for r in rest] == [r.value for r in sent[6:]]
 
 
@@ -136,12 +136,25 @@ def test_seeking_forward_skips(arena: Arena) -> None:
 
 def test_readers_without_a_group_each_read_everything(arena: Arena) -> None:
     with arena.bus() as bus:
-        bus.append(records("ann", 3, POLICIES.name))
-        one = bus.consumer([POLICIES.name], group=None, start=from_start)
-        two = bus.consumer([POLICIES.name], group=None, start=from_start)
+        bus.append(records("ann", 3, CONTROL.name))
+        one = bus.consumer([CONTROL.name], group=None, start=from_start)
+        two = bus.consumer([CONTROL.name], group=None, start=from_start)
         assert [r.value for r in read(one, 3)] == [r.value for r in read(two, 3)] == [b"ann:0", b"ann:1", b"ann:2"]
         one.close()
         two.close()
+
+
+def test_a_compacted_topic_keeps_at_least_the_last_record_of_every_key(arena: Arena) -> None:
+    with arena.bus() as bus:
+        bus.append([*records("route", 4, POLICIES.name), *records("published/v1", 1, POLICIES.name)])
+        bus.append(records("route", 3, POLICIES.name))
+        consumer = bus.consumer([POLICIES.name], group=None, start=from_start)
+        got: list[Record] = []
+        while not {"route", "published/v1"} <= {r.key for r in got} or got[-1].value != b"route:2":
+            got += consumer.poll(5)
+        consumer.close()
+    assert {r.key: r.value for r in got} == {"route": b"route:2", "published/v1": b"published/v1:0"}
+    assert [r.offset for r in got] == sorted({r.offset for r in got})
 
 
 def test_a_group_reads_from_the_owners_offsets_whatever_was_reported(arena: Arena) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from thumbwheel.bus import BusError, EventBus, NewRecord
 from thumbwheel.events import LearnerReported, encode, now_ms, topic_and_key, wrap
 from thumbwheel.types import LearnerStatus
-from thumbwheel_learner.store.runs import label_counts, last_run, reward_model
+from thumbwheel_learner.store.runs import label_counts, last_run, reward_model, unfinished_runs
 from thumbwheel_learner.store.tables import RunRow
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,10 @@ class StatusReporter:
         """The whole status as of now."""
         total, new = label_counts(self._engine)
         run, reward = last_run(self._engine), reward_model(self._engine)
+        open_runs = unfinished_runs(self._engine)
         with self._lock:
+            if self._state == "training" and self._run_id is None and open_runs:
+                self._run_id = open_runs[0].run_id
             return LearnerStatus(
                 state=self._state,
                 stage=self._stage,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -16,6 +16,7 @@ from sqlmodel import Session
 import thumbwheel
 from thumbwheel.artifact import signing_key
 from thumbwheel.bus import EventBus
+from thumbwheel.bus.connect import connect_bus
 from thumbwheel.events import POLICIES, new_id
 from thumbwheel_service import idempotency, openapi
 from thumbwheel_service.admin import routes as admin_routes
@@ -53,6 +54,9 @@ from thumbwheel_service.status.learner import LearnerView
 from thumbwheel_service.status.service import StatusService
 from thumbwheel_service.turns import routes as turn_routes
 from thumbwheel_service.turns.service import TurnService
+
+if TYPE_CHECKING:
+    from thumbwheel.bus.kafka import KafkaBus
 
 _log = logging.getLogger(__name__)
 _PURGE_SECONDS = 3600.0
@@ -157,7 +161,7 @@ def _core(settings: Settings, writer: Writer, reader: Reader) -> Core:
     if settings.bus == "kafka":
         bus = _kafka(settings)
         follower = BusFollower(bus)
-        relay = Relay(bus, writer, reader, signal)
+        relay = Relay(bus, writer, reader, signal, make_topics=bus.ensure_topics)
         relay.observe(metrics.relay_attempted)
     return Core(writer, reader, log, follower, metrics, bus, relay, settings.replica, new_id("boot"))
 
@@ -178,10 +182,13 @@ def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answerin
     return Answering(chats, policies, CandidateService(engine, shelf, policies), follower)
 
 
-def _kafka(settings: Settings) -> EventBus:
-    from thumbwheel.bus.connect import connect_bus
-
-    return connect_bus("kafka", bootstrap=settings.kafka_bootstrap, kafka_options=settings.kafka_options)
+def _kafka(settings: Settings) -> "KafkaBus":
+    return connect_bus(
+        "kafka",
+        bootstrap=settings.kafka_bootstrap,
+        kafka_options=settings.kafka_options,
+        client_id="thumbwheel-service",
+    )
 
 
 def _routers(settings: Settings, authenticator: KeyAuthenticator) -> list[ControllerRouterHandler]:

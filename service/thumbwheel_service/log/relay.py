@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import insert, select, update
 from sqlmodel import Session, SQLModel, col
 
-from thumbwheel.bus import BusError, EventBus, NewRecord, TopicPartition
+from thumbwheel.bus import BusError, BusUnavailable, EventBus, NewRecord, TopicPartition
 from thumbwheel.events import TOPICS
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.tables import LogHead, LogRow, RelayRow
@@ -48,8 +48,17 @@ class Relay:
     may run on a database; each move of a position checks that nobody else moved it.
     """
 
-    def __init__(self, bus: EventBus, writer: Writer, reader: Reader, signal: LogSignal) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        writer: Writer,
+        reader: Reader,
+        signal: LogSignal,
+        *,
+        make_topics: Callable[[], object] | None = None,
+    ) -> None:
         self._bus = bus
+        self._make_topics = make_topics
         self._writer = writer
         self._reader = reader
         self._signal = signal
@@ -62,11 +71,12 @@ class Relay:
         self._observe = callback
 
     async def run(self) -> None:
-        """Carry until cancelled."""
+        """Carry until cancelled; the topics are made first, as far as that is permitted."""
         failures = 0
         with self._signal.watch(PARTITIONS) as watch:
             while True:
                 try:
+                    await self._prepare()
                     carried = await self.carry()
                 except (BusError, Unavailable, NotMine) as error:
                     self._tell(0, str(error))
@@ -78,6 +88,17 @@ class Relay:
                 self._tell(carried, None)
                 if not carried:
                     await watch.wait(_IDLE_SECONDS)
+
+    async def _prepare(self) -> None:
+        if self._make_topics is None:
+            return
+        try:
+            await asyncio.to_thread(self._make_topics)
+        except BusUnavailable:
+            raise
+        except BusError as error:
+            _log.warning("the topics could not be made, they have to be there already: %s", error)
+        self._make_topics = None
 
     async def carry(self) -> int:
         """Carry one load; returns how many records. Raises `BusUnavailable`, `BusError`, `Unavailable`, `NotMine`."""

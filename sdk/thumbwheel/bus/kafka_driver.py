@@ -66,7 +66,7 @@ class Driver:
             for name, value in kind.DEFAULT_CONFIG.items()
         }
         given = {name: _read(name, value, defaults.get(name)) for name, value in (options or {}).items()}
-        self._options = {"client_id": client_id, **_COMMON, **given}
+        self.options = {"client_id": client_id, **_COMMON, **given}
         unknown = set(given) - set(defaults)
         if not self.bootstrap:
             raise ConfigurationError("the kafka bus needs its bootstrap servers, e.g. kafka-1:9092,kafka-2:9092")
@@ -89,7 +89,7 @@ class Driver:
 
     def _build(self, kind: Any, config: Mapping[str, Any]) -> Any:
         """Build a client; when that fails, stop the threads that its half-built parts have started."""
-        if "proxy_url" not in self._options:
+        if "proxy_url" not in self.options:
             probe(self.bootstrap)
         clients: list[Any] = []
 
@@ -97,7 +97,7 @@ class Driver:
             clients.append(kind.DEFAULT_CONFIG["kafka_client"](**settings))
             return clients[-1]
 
-        given = {name: value for name, value in {**config, **self._options}.items() if name in kind.DEFAULT_CONFIG}
+        given = {name: value for name, value in {**config, **self.options}.items() if name in kind.DEFAULT_CONFIG}
         try:
             return kind(**{"kafka_client": keep, "bootstrap_servers": self.bootstrap, **given})
         except errors.KafkaError as error:

@@ -50,7 +50,7 @@ format: ## ruff's formatter and its safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: ## resolve requirements/cpu.lock anew (see docs/packaging.md)
+lock: ## resolve requirements/cpu.lock anew (see docs/development.md)
 	$(PYTHON) deploy/lock.py $(ARGS)
 
 clean: ## remove build output and caches (never .venv/ or your data)

@@ -55,23 +55,30 @@ class LoraLinear(nn.Module):
 
     def add(self, name: str, config: LoraConfig, generator: torch.Generator) -> None:
         """A new update, zero at first: A uniform as PEFT draws it, B zero."""
-        a = torch.empty(config.rank, self.inputs)
         bound = 1 / math.sqrt(self.inputs)
-        a.uniform_(-bound, bound, generator=generator)
+        a = torch.empty(config.rank, self.inputs).uniform_(-bound, bound, generator=generator)
+        self.put(name, a, torch.zeros(self.outputs, config.rank), config)
+
+    def put(self, name: str, a: Tensor, b: Tensor, config: LoraConfig) -> None:
+        """An update of known weights."""
         device = self.base.weight.device
-        self.a[name] = nn.Parameter(a.to(device))
-        self.b[name] = nn.Parameter(torch.zeros(self.outputs, config.rank, device=device))
+        self.a[name] = nn.Parameter(a.detach().clone().to(device))
+        self.b[name] = nn.Parameter(b.detach().clone().to(device))
         self.scale[name] = config.alpha / config.rank
 
     def remove(self, name: str) -> None:
         """Forget an update."""
-        del self.a[name], self.b[name], self.scale[name]
+        if name in self.a:
+            del self.a[name], self.b[name], self.scale[name]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]; with several active adapters the first dimension is split evenly among them."""
+        """[..., in] -> [..., out]; with several active adapters the first dimension is split evenly among them.
+
+        Adapters that are active together sit on the same layers; a layer without them passes through.
+        """
         y = self.base(x)
         names = self.active.names
-        if not names:
+        if not names or names[0] not in self.a:
             return y
         if len(names) == 1:
             a, b = self.a[names[0]], self.b[names[0]]
@@ -107,5 +114,6 @@ def wrap_linears(model: PreTrainedModel, active: Active) -> dict[str, LoraLinear
 def parameters_of(layers: dict[str, LoraLinear], name: str) -> Iterator[nn.Parameter]:
     """The trainable tensors of one adapter, in a fixed order."""
     for layer in layers.values():
-        yield layer.a[name]
-        yield layer.b[name]
+        if name in layer.a:
+            yield layer.a[name]
+            yield layer.b[name]

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from thumbwheel_learner.adapters import BadAdapter, read_adapter, write_adapter
+from thumbwheel_learner.blocks import Blocks
 from thumbwheel_learner.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
 from thumbwheel_learner.tokens import Batch, ChatTokenizer, make_batch
 
@@ -56,6 +57,7 @@ class PolicyModel:
         self.base.eval()
         self.layers: dict[str, LoraLinear] = wrap_linears(base, self._active)
         self._body: Any = self.base.base_model
+        self.blocks = Blocks(base)
         self._head: Any = self.base.get_output_embeddings()
         if memory.gradient_checkpointing:
             self.base.gradient_checkpointing_enable({"use_reentrant": False})
@@ -66,12 +68,16 @@ class PolicyModel:
         """Where the base lives."""
         return cast(torch.device, self.base.device)
 
-    def add(self, name: str, config: LoraConfig | None = None) -> None:
-        """A fresh adapter, which changes nothing yet; its A depends on the model's seed and the name alone."""
+    def add(self, name: str, config: LoraConfig | None = None, *, first_block: int = 0) -> None:
+        """A fresh adapter, which changes nothing yet; its A depends on the model's seed and the name alone.
+
+        It sits on the blocks from `first_block` up, by default on all.
+        """
         self._configs[name] = config or LoraConfig()
         generator = torch.Generator().manual_seed(self._seed * 0x9E3779B1 + crc32(name.encode()))
-        for layer in self.layers.values():
-            layer.add(name, self._configs[name], generator)
+        for path, layer in self.layers.items():
+            if first_block == 0 or self.blocks.index_of(path) >= first_block:
+                layer.add(name, self._configs[name], generator)
 
     def load(self, name: str, folder: Path) -> None:
         """An adapter from a PEFT folder, under `name`; raises `BadAdapter` when it does not fit this base."""
@@ -79,27 +85,22 @@ class PolicyModel:
         self.put(name, weights, config, where=str(folder))
 
     def put(self, name: str, weights: dict[str, tuple[Tensor, Tensor]], config: LoraConfig, *, where: str) -> None:
-        """An adapter from tensors, under `name`; layers that the tensors leave out stay as the base has them."""
+        """An adapter from tensors, under `name`; layers that the tensors leave out have none."""
         for path, (a, b) in weights.items():
             layer = self.layers.get(path)
             if layer is None:
                 raise BadAdapter(f"{where}: the base model has no linear layer {path!r}")
             if a.shape != (config.rank, layer.inputs) or b.shape != (layer.outputs, config.rank):
                 raise BadAdapter(f"{where}: {path} has shapes {tuple(a.shape)}, {tuple(b.shape)}, not of this base")
-        if name not in self._configs or self._configs[name] != config:
-            self.remove(name)
-            self.add(name, config)
-        with torch.no_grad():
-            for path, layer in self.layers.items():
-                if path in weights:
-                    layer.a[name].copy_(weights[path][0])
-                    layer.b[name].copy_(weights[path][1])
-                else:
-                    layer.b[name].zero_()
+        self.remove(name)
+        self._configs[name] = config
+        for path, (a, b) in weights.items():
+            self.layers[path].put(name, a, b, config)
 
     def weights(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
         """Module path -> copies of (A, B)."""
-        return {p: (x.a[name].detach().clone(), x.b[name].detach().clone()) for p, x in self.layers.items()}
+        mine = {path: layer for path, layer in self.layers.items() if name in layer.a}
+        return {path: (x.a[name].detach().clone(), x.b[name].detach().clone()) for path, x in mine.items()}
 
     def copy(self, source: str, target: str) -> None:
         """Make `target` a frozen-in-time duplicate of `source`."""
@@ -142,9 +143,16 @@ class PolicyModel:
         finally:
             self._active.names = before
 
-    def hidden(self, batch: Batch, *, repeats: int = 1) -> Tensor:
-        """[repeats * B, T, D] last hidden states; `repeats` lays the batch out once per active adapter."""
-        ids, positions = batch.ids.repeat(repeats, 1), batch.positions.repeat(repeats, 1)
+    def hidden(self, batch: Batch, *, repeats: int = 1, first_block: int = 0) -> Tensor:
+        """[repeats * B, T, D] last hidden states; `repeats` lays the batch out once per active adapter.
+
+        Adapters that begin at `first_block` share one pass through the blocks below it.
+        """
+        if repeats > 1 and first_block > 0:
+            with self.blocks.fan_out(len(batch.ids), repeats, first_block):
+                return self.hidden(batch)
+        ids = batch.ids.repeat(repeats, 1)
+        positions = batch.positions if batch.attention is None else batch.positions.repeat(repeats, 1)
         attention = None if batch.attention is None else batch.attention.repeat(repeats, 1).to(self.device)
         checkpointing = self.memory.gradient_checkpointing and torch.is_grad_enabled()
         if checkpointing:

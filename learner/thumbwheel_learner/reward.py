@@ -40,6 +40,8 @@ class RewardConfig:
     members: int = 3
     rank: int = 8
     alpha: int = 16
+    adapted_blocks: float = 0.5
+    """Upper share of the transformer blocks that carry adapters; the members share one pass through the rest."""
     pooling: Literal["last", "mean", "both"] = "both"
     """What the head reads: the state at the end token, the mean over the answer, or the two side by side."""
     epochs: int = 4
@@ -86,9 +88,10 @@ class RewardModel:
         self.model = model
         self.config = config
         self.names = tuple(f"{prefix}_{k}" for k in range(config.members))
+        self.first_block = model.blocks.above(config.adapted_blocks)
         for name in self.names:
             model.remove(name)
-            model.add(name, LoraConfig(config.rank, config.alpha))
+            model.add(name, LoraConfig(config.rank, config.alpha), first_block=self.first_block)
         generator = torch.Generator().manual_seed(config.seed + 1)
         width = model.hidden_size * (2 if config.pooling == "both" else 1)
         k = config.members
@@ -104,7 +107,7 @@ class RewardModel:
         """[K, N, F] what the heads read, every member in the same forward pass."""
         batch = make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=self.model.tokens.pad_id)
         with self.model.using(*names):
-            hidden = self.model.hidden(batch, repeats=max(1, len(names)))
+            hidden = self.model.hidden(batch, repeats=max(1, len(names)), first_block=self.first_block)
         hidden = hidden.view(max(1, len(names)), *batch.ids.shape, -1).float()
         parts: list[Tensor] = []
         if self.config.pooling != "mean":

@@ -100,7 +100,7 @@ class Batch:
     attention: Tensor | None
     """[B, T], 1 where a token is; None when right-padded: nothing real can see what comes after it."""
     positions: Tensor
-    """[B, T] counted from each row's first real token."""
+    """[B, T] counted from each row's first real token; [1, T] when that is column 0 for all."""
     rows: Tensor
     """[N] row of every answer token, row by row."""
     columns: Tensor
@@ -148,7 +148,7 @@ def make_batch(
     return Batch(
         ids=ids,
         attention=attention if side == "left" else None,
-        positions=(attention.cumsum(-1) - 1).clamp(min=0) if side == "left" else torch.arange(width).expand_as(ids),
+        positions=(attention.cumsum(-1) - 1).clamp(min=0) if side == "left" else torch.arange(width)[None],
         rows=row_index,
         columns=column_index,
         targets=ids[row_index, column_index + 1],

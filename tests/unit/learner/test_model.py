@@ -136,3 +136,21 @@ def test_adapters_with_values_that_are_not_finite_are_refused(tmp_path: Path) ->
     folder = model.save("x", tmp_path / "adapter")
     with pytest.raises(BadAdapter, match="not finite"):
         model.load("y", folder)
+
+
+def test_adapters_on_upper_blocks_share_the_lower_ones(base: Path) -> None:
+    model = load_policy(base)
+    first = model.blocks.above(0.5)
+    assert first == 1
+    for seed, name in enumerate("xy"):
+        model.add(name, LoraConfig(4, 8), first_block=first)
+        with torch.no_grad():
+            for parameter in model.parameters(name):
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)))
+    batch = make_batch(PROMPTS, ANSWERS, pad_id=0)
+    with torch.no_grad(), model.using("x", "y"):
+        shared = model.hidden(batch, repeats=2, first_block=first)
+    for name, part in zip("xy", shared.chunk(2), strict=True):
+        with torch.no_grad(), model.using(name):
+            assert torch.allclose(model.hidden(batch), part, atol=1e-5)
+    assert not torch.allclose(*shared.chunk(2), atol=1e-2)

@@ -112,7 +112,7 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
         "chat_service": answering.chats,
         "policy_service": answering.policies,
         "candidate_service": answering.candidates,
-        "feedback_service": FeedbackService(core.writer, core.reader),
+        "feedback_service": FeedbackService(core.writer, core.reader, core.metrics),
         "turn_service": turns,
         "log_service": core.log,
         "learner_commands": LearnerCommands(core.writer),

@@ -54,6 +54,7 @@ def run(settings: Settings) -> int:
 
 def bind(settings: Settings) -> socket.socket:
     """Take the address before a model is loaded for nothing; raises `CannotListen`."""
+    listening: socket.socket | None = None
     try:
         found = socket.getaddrinfo(
             settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -63,6 +64,8 @@ def bind(settings: Settings) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
     except OSError as error:
+        if listening is not None:
+            listening.close()
         raise CannotListen(
             f"cannot listen on {settings.host} port {settings.port} ({error.strerror}); "
             "name another with --port or THUMBWHEEL_PORT"

@@ -1,6 +1,7 @@
 """What may be done with feedback; one request is one unit of the writer, so one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 from sqlmodel import Session
@@ -24,6 +25,7 @@ from thumbwheel_service.feedback import repository
 from thumbwheel_service.feedback.target import Target, find_again, resolve
 from thumbwheel_service.http import decode, to_problem
 from thumbwheel_service.idempotency import Answer, Once, apply_once
+from thumbwheel_service.metrics import Metrics
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Feedback] = msgspec.json.Decoder(Feedback)
@@ -41,38 +43,64 @@ class IdTaken(Conflicting):
     code = "feedback_id_taken"
 
 
+Result = Literal["created", "changed", "same", "retracted"]
+
+
+class Stored(NamedTuple):
+    """What became of a piece of feedback."""
+
+    result: Result
+    record: FeedbackRecord
+
+    @property
+    def status(self) -> int:
+        """201 for what is new, else 200."""
+        return 201 if self.result == "created" else 200
+
+
 class FeedbackService:
     """Stores, changes, retracts and reads feedback."""
 
-    def __init__(self, writer: Writer, reader: Reader) -> None:
+    def __init__(self, writer: Writer, reader: Reader, metrics: Metrics) -> None:
         self._writer = writer
         self._reader = reader
+        self._metrics = metrics
 
     async def put(self, tenant: str, feedback: Feedback, once: Once | None) -> Answer:
         """Store feedback, or change what its natural key has already; 201 when new, else 200; a `FeedbackRecord`."""
-
-        def work(session: Session) -> Answer:
-            status, record = put(session, tenant, feedback)
-            return Answer(status, _encoder.encode(record))
-
-        return await self._writer.run(lambda session: apply_once(session, once, work))
-
-    async def put_each(self, tenant: str, items: Sequence[msgspec.Raw], once: Once | None) -> Answer:
-        """Store several pieces in one transaction; a bad one fails alone, in its own `FeedbackBatchItem`."""
-
-        def work(session: Session) -> Answer:
-            results = [_put_item(session, tenant, i, item) for i, item in enumerate(items)]
-            return Answer(200, _encoder.encode(FeedbackBatchResult(items=results)))
-
-        return await self._writer.run(lambda session: apply_once(session, once, work))
+        return await self._apply(once, lambda session: put(session, tenant, feedback))
 
     async def retract(self, tenant: str, feedback_id: str, once: Once | None) -> Answer:
         """Take feedback back, as one more revision; raises `UnknownFeedback`."""
+        return await self._apply(once, lambda session: retract(session, tenant, feedback_id))
+
+    async def put_each(self, tenant: str, items: Sequence[msgspec.Raw], once: Once | None) -> Answer:
+        """Store several pieces in one transaction; a bad one fails alone, in its own `FeedbackBatchItem`."""
+        stored: list[Stored] = []
 
         def work(session: Session) -> Answer:
-            return Answer(200, _encoder.encode(retract(session, tenant, feedback_id)))
+            stored.clear()
+            results = [_put_item(session, tenant, i, item, stored) for i, item in enumerate(items)]
+            return Answer(200, _encoder.encode(FeedbackBatchResult(items=results)))
 
-        return await self._writer.run(lambda session: apply_once(session, once, work))
+        answer = await self._writer.run(lambda session: apply_once(session, once, work))
+        self._count(stored)
+        return answer
+
+    async def _apply(self, once: Once | None, change: Callable[[Session], Stored]) -> Answer:
+        stored: list[Stored] = []
+
+        def work(session: Session) -> Answer:
+            stored[:] = [change(session)]
+            return Answer(stored[0].status, _encoder.encode(stored[0].record))
+
+        answer = await self._writer.run(lambda session: apply_once(session, once, work))
+        self._count(stored)
+        return answer
+
+    def _count(self, stored: Sequence[Stored]) -> None:
+        for result, record in stored:
+            self._metrics.feedback.labels(record.kind, result).inc()
 
     async def get(self, tenant: str, feedback_id: str) -> FeedbackRecord:
         """The current revision; raises `UnknownFeedback`."""
@@ -101,40 +129,41 @@ class FeedbackService:
         return await self._reader.run(read)
 
 
-def put(session: Session, tenant: str, feedback: Feedback) -> tuple[int, FeedbackRecord]:
-    """The unit of `FeedbackService.put`: HTTP status and record; the same content again changes nothing."""
+def put(session: Session, tenant: str, feedback: Feedback) -> Stored:
+    """The unit of `FeedbackService.put`; the same content again changes nothing."""
     target = resolve(session, tenant, feedback)
     row = repository.by_natural_key(session, tenant, target.natural_key)
     moment = now_ms()
     if row is None:
         _refuse_taken(session, target)
-        return 201, repository.create(session, tenant, feedback, target, moment)
+        return Stored("created", repository.create(session, tenant, feedback, target, moment))
     _refuse_other_target(row, feedback, target)
     if not row.retracted and row.body == repository.encode_feedback(feedback):
-        return 200, repository.to_record(row)
-    return 200, repository.revise(session, row, feedback, target, retracted=False, moment=moment)
+        return Stored("same", repository.to_record(row))
+    return Stored("changed", repository.revise(session, row, feedback, target, retracted=False, moment=moment))
 
 
-def retract(session: Session, tenant: str, feedback_id: str) -> FeedbackRecord:
+def retract(session: Session, tenant: str, feedback_id: str) -> Stored:
     """The unit of `FeedbackService.retract`; what is retracted already stays as it is."""
     row = _find(session, tenant, feedback_id)
     if row.retracted:
-        return repository.to_record(row)
+        return Stored("same", repository.to_record(row))
     feedback = repository.decode_feedback(row.body)
     target = find_again(session, tenant, feedback, feedback_id, row.natural_key)
-    return repository.revise(session, row, feedback, target, retracted=True, moment=now_ms())
+    return Stored("retracted", repository.revise(session, row, feedback, target, retracted=True, moment=now_ms()))
 
 
-def _put_item(session: Session, tenant: str, index: int, item: msgspec.Raw) -> FeedbackBatchItem:
+def _put_item(session: Session, tenant: str, index: int, item: msgspec.Raw, stored: list[Stored]) -> FeedbackBatchItem:
     try:
         feedback = decode(_decoder, item)
         with session.begin_nested():
-            status, record = put(session, tenant, feedback)
+            done = put(session, tenant, feedback)
     except ServiceError as error:
         field = f"items[{index}].{error.field}" if error.field else f"items[{index}]"
         problem = msgspec.structs.replace(to_problem(error), field=field)
         return FeedbackBatchItem(index=index, status=problem.status, problem=problem)
-    return FeedbackBatchItem(index=index, status=status, record=record)
+    stored.append(done)
+    return FeedbackBatchItem(index=index, status=done.status, record=done.record)
 
 
 def _find(session: Session, tenant: str, feedback_id: str) -> FeedbackRow:

@@ -104,8 +104,8 @@ class Run:
         )
 
     def work(self, session: Session, feedback: Feedback) -> Answer:
-        status, record = put(session, self.tenant, feedback)
-        return Answer(status, msgspec.json.encode(record))
+        stored = put(session, self.tenant, feedback)
+        return Answer(stored.status, msgspec.json.encode(stored.record))
 
     def retry(self, index: int) -> None:
         if not self.answers:
@@ -119,7 +119,7 @@ class Run:
             return
         key = list(self.model.pieces)[index % len(self.model.pieces)]
         piece = self.model.retract(key)
-        record = write(self.database, lambda s: retract(s, self.tenant, piece.feedback_id))
+        record = write(self.database, lambda s: retract(s, self.tenant, piece.feedback_id)).record
         assert (record.revision, record.retracted) == (piece.revision, True)
 
     def end(self, _: int) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
 
-from thumbwheel.bus import NewRecord
+from thumbwheel.bus import NewRecord, partition_of
 from thumbwheel.events import TURNS
 from thumbwheel_service.db.engine import connect
 from thumbwheel_service.db.tables import LogHead, LogRow, UnstoredRow
@@ -203,7 +203,7 @@ async def test_two_writers_make_dense_offsets_in_commit_order(database: Engine) 
             seen.extend(fresh)
 
     reading = asyncio.create_task(asyncio.to_thread(read))
-    keys = [key for i in range(10_000) if len(key := f"k{i}") and _partition(key) == 0][:200]
+    keys = [key for key in map(str, range(10_000)) if partition_of(key, TURNS.partitions) == 0][:200]
 
     def append(i: int) -> Callable[[Session], int]:
         return lambda session: append_records(session, [NewRecord(TURNS.name, keys[i], f"e{i}", b"x")])
@@ -219,8 +219,3 @@ async def test_two_writers_make_dense_offsets_in_commit_order(database: Engine) 
         assert head is not None
         assert head.next == 200
 
-
-def _partition(key: str) -> int:
-    from thumbwheel.bus import partition_of
-
-    return partition_of(key, TURNS.partitions)

@@ -1,0 +1,152 @@
+"""One JSON per event version that was ever written: an old one must always parse, and today's must not drift."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from thumbwheel import events
+from thumbwheel.events import (
+    Envelope,
+    Event,
+    FeedbackRecorded,
+    LearnerCommand,
+    LearnerReported,
+    PolicyPublished,
+    PolicyRejected,
+    PolicyRouted,
+    TurnCompleted,
+)
+from thumbwheel.types import Comparison, LearnerStatus, Sampling, Thumb, TurnChoice
+
+GOLDEN = Path(__file__).parent / "golden"
+MESSAGES: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Where is order 1042?"},
+]
+
+NOW: dict[str, Event] = {
+    "turn_completed": TurnCompleted(
+        completion_id="chatcmpl-1",
+        conversation_id="conv-1",
+        policy_version="v3",
+        status="complete",
+        origin="chat",
+        created_ms=1_700_000_000_000,
+        finished_ms=1_700_000_000_900,
+        messages=MESSAGES,
+        choices=[
+            TurnChoice(
+                index=0,
+                text="On its way.",
+                finish_reason="stop",
+                token_ids=[5, 6, 2],
+                logprobs=[-0.25, -1.5, -0.0625],
+                tool_calls=[{"id": "t1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}],
+            )
+        ],
+        model="thumbwheel",
+        user="ann",
+        routing_propensity=0.9,
+        prompt_token_ids=[1, 3, 4],
+        sampling=Sampling(
+            temperature=0.7,
+            top_p=1.0,
+            top_k=0,
+            min_p=0.0,
+            presence_penalty=0.0,
+            frequency_penalty=0.0,
+            repetition_penalty=1.0,
+            max_tokens=64,
+            seed=7,
+        ),
+        metadata={"channel": "web"},
+    ),
+    "feedback_recorded": FeedbackRecorded(
+        feedback_id="fb-1",
+        revision=2,
+        retracted=False,
+        feedback=Thumb(completion_id="chatcmpl-1", value="down", reasons=["incorrect"], comment="No.", user="ann"),
+        created_ms=1_700_000_001_000,
+        completion_id="chatcmpl-1",
+        conversation_id="conv-1",
+        policy_version="v3",
+        turn_status="complete",
+        messages=MESSAGES,
+        answer="On its way.",
+        turn_created_ms=1_700_000_000_000,
+    ),
+    "feedback_recorded-comparison": FeedbackRecorded(
+        feedback_id="fb-2",
+        revision=1,
+        retracted=True,
+        feedback=Comparison(completion_id="chatcmpl-1", value="other", other_text="It left today.", source="llm"),
+        created_ms=1_700_000_002_000,
+        completion_id="chatcmpl-1",
+        conversation_id="conv-1",
+        policy_version="v3",
+        turn_status="cut",
+        messages=MESSAGES,
+        answer="On",
+        other_answer="It left today.",
+        turn_created_ms=1_700_000_000_000,
+    ),
+    "policy_published": PolicyPublished(
+        version="v4", artifact="v4", manifest_sha256="ab" * 32, created_ms=1_700_000_003_000, promote="manual"
+    ),
+    "policy_routed": PolicyRouted(
+        version="v4", previous="v3", epoch=5, reason="published", seconds=0.5, created_ms=1_700_000_004_000
+    ),
+    "policy_rejected": PolicyRejected(version="v5", reason="unsigned", created_ms=1_700_000_005_000),
+    "learner_command": LearnerCommand(command="now", created_ms=1_700_000_006_000, stages=["sft", "ppo"]),
+    "learner_reported": LearnerReported(
+        status=LearnerStatus(
+            state="training",
+            stage="ppo",
+            progress=0.5,
+            run_id="run-1",
+            detail="update 3 of 6",
+            labels_total=120,
+            labels_new=20,
+            updated_ms=1_700_000_007_000,
+            reward_model={"auc": 0.8},
+            last_run={"version": "v4"},
+        )
+    ),
+}
+
+
+def envelope(event: Event) -> Envelope:
+    return Envelope(event_id="ev-1", tenant="default", occurred_ms=1_700_000_010_000, event=event)
+
+
+def test_every_event_of_today_has_a_golden_file() -> None:
+    assert {type(event) for event in NOW.values()} == set(get_args(Event))
+    expected = {f"{name}.v{event.schema_version}.json" for name, event in NOW.items()}
+    assert expected <= {path.name for path in GOLDEN.glob("*.json")}
+
+
+@pytest.mark.parametrize("name", NOW)
+def test_today_s_event_is_written_as_it_always_was(name: str) -> None:
+    event = NOW[name]
+    golden = (GOLDEN / f"{name}.v{event.schema_version}.json").read_bytes()
+    written = msgspec.json.decode(events.encode(envelope(event)))
+    assert written == msgspec.json.decode(golden), (
+        "what is on the bus has changed: give new fields a default, or raise schema_version and add a golden file"
+    )
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
+def test_an_old_golden_parses(path: Path) -> None:
+    parsed = events.decode(path.read_bytes())
+    assert parsed.event_id == "ev-1"
+    topic, key = events.topic_and_key(parsed.event)
+    assert topic.name in events.TOPICS
+    assert key
+
+
+@pytest.mark.parametrize("name", NOW)
+def test_a_golden_of_today_parses_into_what_was_meant(name: str) -> None:
+    event = NOW[name]
+    assert events.decode((GOLDEN / f"{name}.v{event.schema_version}.json").read_bytes()) == envelope(event)

@@ -19,6 +19,7 @@ from thumbwheel import AsyncClient, ThumbwheelError
 from thumbwheel.types import LearnerStatus
 from thumbwheel_demo.run.background import live_scenarios
 from thumbwheel_demo.run.desk import Desk, DeskPlan
+from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.dataset import frozen_at
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
@@ -28,12 +29,16 @@ SETTINGS = {
     "THUMBWHEEL_REPORT_EVERY": "0.2",
     "THUMBWHEEL_MIN_LABELS": "20",
     "THUMBWHEEL_REWARD_MEMBERS": "1",
-    "THUMBWHEEL_REWARD_EPOCHS": "1",
+    "THUMBWHEEL_REWARD_EPOCHS": "2",
+    "THUMBWHEEL_LORA_RANK": "4",
     "THUMBWHEEL_PPO_ITERATIONS": "4",
-    "THUMBWHEEL_PPO_PROMPTS": "32",
+    "THUMBWHEEL_PPO_PROMPTS": "16",
     "THUMBWHEEL_PPO_SAMPLES": "2",
+    "THUMBWHEEL_GATE_PROMPTS": "24",
 }
 PAIRS = 60
+PAUSE_S = 0.5
+"""Between two chats of one person: enough load to be in the middle of something, little enough to learn beside it."""
 
 
 class Ledger:
@@ -44,20 +49,22 @@ class Ledger:
         self.refused = Counter[str]()
 
 
-async def people(client: AsyncClient, ledger: Ledger, name: str, stop: asyncio.Event) -> None:
-    """Chat, vote on every answer, change one's mind on every fourth; a call that fails is simply not in the books."""
-    for i, scenario in enumerate(live_scenarios(hash(name) % 1000)):
+async def people(client: AsyncClient, ledger: Ledger, number: int, stop: asyncio.Event) -> None:
+    """Chat, vote by manners, change one's mind on every fourth; a call that fails is simply not in the books."""
+    name = f"user-{number}"
+    for i, scenario in enumerate(live_scenarios(number)):
         if stop.is_set():
             return
         try:
             answer = await client.chat([dict(m) for m in scenario.messages], user=name, max_tokens=32, stream=False)
-            votes = ["down", "up"] if i % 4 == 0 else ["up" if i % 2 else "down"]
-            for vote in votes:
+            verdict = judge(scenario, answer.text)
+            liked = verdict.kind and verdict.polite
+            for vote in ("down", "up") if liked and i % 4 == 0 else ("up" if liked else "down",):
                 record = await client.feedback.thumb(answer.completion_id, vote, user=name)
                 ledger.revisions[record.feedback_id] = record.revision
         except ThumbwheelError as error:
             ledger.refused[type(error).__name__] += 1
-            await asyncio.sleep(0.2)
+        await asyncio.sleep(PAUSE_S)
 
 
 async def until(holds: Callable[[], bool], seconds: float, what: str, check: Callable[[], None]) -> None:
@@ -138,19 +145,19 @@ async def test_imported_pairs_reach_the_learner(desk: Desk, client: AsyncClient,
 
 async def test_kill_9_of_service_and_learner_loses_and_doubles_nothing(desk: Desk, client: AsyncClient):
     ledger, stop = Ledger(), asyncio.Event()
-    crowd = [asyncio.create_task(people(client, ledger, f"user-{i}", stop)) for i in range(6)]
+    crowd = [asyncio.create_task(people(client, ledger, i, stop)) for i in range(6)]
     try:
         await until(lambda: len(ledger.revisions) > 100, 60, "a hundred votes", desk.check)
         service = child_of(desk.pid, "thumbwheel_service")
         os.kill(service, signal.SIGKILL)
         before = len(ledger.revisions)
-        await until(lambda: len(ledger.revisions) > before + 60, 120, "votes after the service's restart", desk.check)
+        await until(lambda: len(ledger.revisions) > before + 60, 300, "votes after the service's restart", desk.check)
         assert not is_alive(service)
         assert ledger.refused, "the kill came in the middle of chats"
 
         await client.learner.now()
         running = await learner_is(
-            client, lambda s: s.stage == "ppo" and (s.progress or 0) > 0.2, 180, "the learner is in the middle of PPO"
+            client, lambda s: s.stage == "ppo" and (s.progress or 0) > 0.2, 240, "the learner is in the middle of PPO"
         )
         learner = child_of(desk.pid, "thumbwheel_learner")
         os.kill(learner, signal.SIGKILL)
@@ -184,7 +191,7 @@ async def test_the_next_run_learns_from_all_of_it_once(desk: Desk, client: Async
 
 async def test_ctrl_c_stops_both_halves_and_says_so_with_status_0(desk: Desk, client: AsyncClient):
     ledger, stop = Ledger(), asyncio.Event()
-    crowd = [asyncio.create_task(people(client, ledger, f"late-{i}", stop)) for i in range(2)]
+    crowd = [asyncio.create_task(people(client, ledger, i, stop)) for i in (8, 9)]
     await until(lambda: len(ledger.revisions) > 4, 30, "chats are going on", desk.check)
     below = descendants(desk.pid)
     assert len(below) >= 2

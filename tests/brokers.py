@@ -37,8 +37,13 @@ class Broker(Protocol):
 
 
 def find_broker(folder: Path) -> Broker:
-    """The best broker this machine offers; `folder` is where a started one may keep its data."""
+    """The best broker this machine offers (KAFKA_BOOTSTRAP=mock: the mock in any case).
+
+    `folder` is where a started one may keep its data.
+    """
     external = os.environ.get("KAFKA_BOOTSTRAP")
+    if external == "mock":
+        return MockBroker()
     if external:
         return ExternalBroker(external)
     if SERVER.exists() and shutil.which("java"):

@@ -125,9 +125,9 @@ class KafkaConsumer:
         partitions = list(self._driver.assignment() or ())
         try:
             if partitions:
-                self._driver.end_offsets(partitions[:1], timeout_ms=BLOCK_MS)
+                self._driver.end_offsets(partitions[:1], timeout_ms=2 * BLOCK_MS)
             else:
-                self._driver.bootstrap(timeout_ms=BLOCK_MS, refresh=True)
+                self._driver.bootstrap(timeout_ms=2 * BLOCK_MS, refresh=True)
         except errors.KafkaError as error:
             raise translated(error) from error
         self._heard = time.monotonic()

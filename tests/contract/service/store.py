@@ -27,7 +27,13 @@ def write(database: Engine, unit: Callable[[Session], T]) -> T:
 
 
 def open_turn(
-    session: Session, tenant: str, completion_id: str, *, conversation: str = "conv", n: int = 2, owner: str = "r/1"
+    session: Session,
+    tenant: str,
+    completion_id: str,
+    *,
+    conversation: str = "conv",
+    n: int = 2,
+    owner: str | None = "r/1",
 ) -> None:
     row = {
         "completion_id": completion_id,

@@ -218,4 +218,3 @@ async def test_two_writers_make_dense_offsets_in_commit_order(database: Engine) 
         head = session.get(LogHead, (TURNS.name, 0))
         assert head is not None
         assert head.next == 200
-

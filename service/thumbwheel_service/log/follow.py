@@ -29,6 +29,27 @@ class Follower(Protocol):
         ...
 
 
+class _Pauses:
+    """Says once that following a topic pauses, and once that it goes on."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._paused = False
+
+    async def pause(self, reason: Exception) -> None:
+        """Wait before the next attempt."""
+        if not self._paused:
+            _log.warning("following %s pauses: %s", self._topic, reason)
+        self._paused = True
+        await asyncio.sleep(_RETRY_SECONDS)
+
+    def goes_on(self) -> None:
+        """An attempt has succeeded."""
+        if self._paused:
+            _log.info("following %s goes on", self._topic)
+        self._paused = False
+
+
 class LogFollower:
     """Follows the log table of this service."""
 
@@ -38,6 +59,7 @@ class LogFollower:
     async def follow(self, topic: str) -> AsyncIterator[Record]:
         """See `Follower`."""
         positions: list[LogPosition] = []
+        pauses = _Pauses(topic)
         while True:
             try:
                 positions = positions or await self._log.starts(topic)
@@ -46,9 +68,9 @@ class LogFollower:
                 positions = []
                 continue
             except Unavailable as error:
-                _log.warning("following %s pauses: %s", topic, error)
-                await asyncio.sleep(_RETRY_SECONDS)
+                await pauses.pause(error)
                 continue
+            pauses.goes_on()
             for i, page in enumerate(pages):
                 partition = positions[i].partition
                 for row in page.rows:
@@ -69,6 +91,7 @@ class BusFollower:
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"follow-{topic}")
         consumer: EventConsumer | None = None
         positions: dict[TopicPartition, int] = {}
+        pauses = _Pauses(topic)
 
         def connect() -> EventConsumer:
             return self._bus.consumer([topic], group=None, start=lambda at: positions.get(at, 0))
@@ -80,12 +103,12 @@ class BusFollower:
                     consumer = current
                     records = await loop.run_in_executor(thread, current.poll, _POLL_SECONDS)
                 except BusError as error:
-                    _log.warning("following %s pauses: %s", topic, error)
                     if consumer is not None:
                         thread.submit(consumer.close)
                         consumer = None
-                    await asyncio.sleep(_RETRY_SECONDS)
+                    await pauses.pause(error)
                     continue
+                pauses.goes_on()
                 for record in records:
                     positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
                     yield record

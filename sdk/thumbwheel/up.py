@@ -22,6 +22,7 @@ NEEDED = {
     "learner": ("torch", "transformers", "peft", "apscheduler"),
 }
 _PATIENCE_S = 45.0
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Place(NamedTuple):
@@ -137,7 +138,8 @@ def supervise(place: Place, service: Child, learner: Child | None, *, patience_s
     children = [service]
     try:
         service.start()
-        with out.status(f"starting the service: loading the model{service.where()}"):
+        say(f"starting the service{service.where()}")
+        with out.status("loading the model"):
             ready = wait_ready(service, lambda: is_ready(place.url), lambda: bool(signals))
         if ready and learner is not None:
             children.insert(0, learner)

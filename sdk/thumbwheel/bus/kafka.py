@@ -6,7 +6,6 @@ runs one IO thread per client; a producer may be shared between threads, a consu
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -139,17 +138,15 @@ class KafkaBus:
             if self._producer is not producer:
                 return
             self._producer = None
-        with suppress(Exception):
-            producer.close(timeout=0)
+        threading.Thread(target=_retire, args=(producer,), name="kafka-retire", daemon=True).start()
 
     def close(self) -> None:
-        """Close the producer, giving what is under way a moment; safe to call twice."""
+        """Close the producer once what is under way has been answered or has expired; safe to call twice."""
         with self._lock:
             self._closed = True
             producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(Exception):
-                producer.close(timeout=BLOCK_MS / 1000)
+            _retire(producer)
 
     def __enter__(self) -> Self:
         return self
@@ -158,3 +155,17 @@ class KafkaBus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _retire(producer: Any) -> None:
+    """Close for good: the driver's `close` gives up, and leaves its thread running, while records are under way.
+
+    They are answered or expired after the delivery timeout at the latest. What still arrives is a duplicate that
+    readers know by its event id.
+    """
+    for _ in range(3):
+        try:
+            producer.close(timeout=_DELIVERY_MS / 1000)
+        except errors.KafkaError:
+            continue
+        return

@@ -126,6 +126,9 @@ class RealService:
             time.sleep(0.1)
         raise AssertionError(f"the service is not ready after {START_SECONDS} s:\n{self.log.read_text()[-4000:]}")
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def is_ready(self) -> bool:
         try:
             return self.public.get("/readyz").status_code == 200
@@ -170,14 +173,21 @@ def tiny_adapters(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def real_service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealService]:
+def one_service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealService]:
     service = RealService(tmp_path_factory.mktemp("service"), tiny_model, free_port())
     try:
-        service.start()
         yield service
     finally:
         service.close()
         service.stop()
+
+
+@pytest.fixture
+def real_service(one_service: RealService) -> RealService:
+    """The session's service, started when it is not running."""
+    if not one_service.is_running():
+        one_service.start()
+    return one_service
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ import torch
 from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 from vllm.platforms import current_platform
 
+from thumbwheel_service.engine.vllm_orphans import end_with_parent
+
 Group = tuple[int, torch.Tensor | None]
 """An adapter's slot, and the rows of the batch that use it; None means all of them."""
 
@@ -91,6 +93,7 @@ class GroupedLoRA(PunicaWrapperCPU):
 
 def register() -> None:
     """vLLM's `general_plugins` hook, called once in every engine process."""
+    end_with_parent()
     if current_platform.is_cpu():
         name = f"{GroupedLoRA.__module__}.{GroupedLoRA.__qualname__}"
         cast(Any, type(current_platform)).get_punica_wrapper = classmethod(lambda _cls: name)

@@ -1,4 +1,4 @@
-"""What is live stays live: over a restart, and over the death of the engine."""
+"""What is live stays live over restarts and kills; a dead engine is said; nothing outlives the service."""
 
 import os
 import signal
@@ -7,11 +7,19 @@ from pathlib import Path
 
 import openai
 import pytest
-from tests.e2e.processes import command_of, descendants
+from tests.e2e.processes import command_of, descendants, is_alive
 from tests.integration.conftest import RealService
 from tests.integration.service.test_swap import EXACT, LONG, greedy
 
 pytestmark = pytest.mark.vllm
+
+
+def survivors(processes: list[int]) -> list[str]:
+    """Command lines of those that still run after a while."""
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return [command_of(pid) for pid in processes if is_alive(pid)]
 
 
 def test_a_warm_cache_after_a_swap_answers_as_a_cold_start_does(
@@ -37,6 +45,31 @@ def test_a_warm_cache_after_a_swap_answers_as_a_cold_start_does(
     assert greedy(service, "cold1")[1] == before[1]
 
 
+def test_a_killed_service_takes_its_engine_along_and_comes_back(
+    base_is_live: RealService, tiny_adapters: list[Path]
+) -> None:
+    service = base_is_live
+    service.swap_to("killed", tiny_adapters[0])
+    answer = service.client().chat.completions.create(model="thumbwheel", messages=LONG, max_tokens=4)
+    stream = service.client().chat.completions.create(
+        model="thumbwheel", messages=LONG, max_tokens=240, n=32, stream=True, extra_body={"ignore_eos": True}
+    )
+    open_id = next(iter(stream)).id
+    assert service.process is not None
+    children = descendants(service.process.pid)
+    assert len(children) >= 2
+
+    service.process.kill()
+    service.process.wait()
+    stream.close()
+    assert survivors(children) == []
+
+    service.start()
+    assert service.policies().live == "killed"
+    assert service.turn(answer.id).status == "complete"
+    assert service.turn(open_id, "lost").status == "lost"
+
+
 def test_a_dead_engine_is_noticed_and_said(real_service: RealService) -> None:
     assert real_service.process is not None
     children = descendants(real_service.process.pid)
@@ -52,7 +85,5 @@ def test_a_dead_engine_is_noticed_and_said(real_service: RealService) -> None:
     assert caught.value.status_code == 503
     assert real_service.public.get("/healthz").status_code == 200
 
-    live = real_service.policies().live
     real_service.stop()
-    real_service.start()
-    assert real_service.policies().live == live
+    assert survivors(children) == []

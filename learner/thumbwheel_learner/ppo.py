@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ from thumbwheel_learner.ppo_estimators import (
 from thumbwheel_learner.ppo_state import POLICY, REFERENCE, Experience, PpoConfig, PpoReport, PpoRun
 from thumbwheel_learner.ppo_update import update
 from thumbwheel_learner.progress import Progress, silent
-from thumbwheel_learner.reward import RewardModel
+from thumbwheel_learner.reward import RewardScores
 from thumbwheel_learner.rollout import Rollout, RolloutEngine
 from thumbwheel_learner.tokens import by_length
 
@@ -47,10 +48,22 @@ class BrokenRollout(LearnerError):
     """The engine returned something that is not a sampled answer."""
 
 
+class AnswerScorer(Protocol):
+    """What PPO asks of a reward: `reward.RewardModel`, or anything that scores texts."""
+
+    def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> RewardScores:
+        """Scores of answer texts after prompt ids."""
+        ...
+
+    def identity(self) -> str:
+        """Equal only for rewards that score alike."""
+        ...
+
+
 def train_ppo(
     model: PolicyModel,
     start: Path | None,
-    reward: RewardModel,
+    reward: AnswerScorer,
     prompts: Sequence[Sequence[int]],
     engine: RolloutEngine,
     config: PpoConfig,
@@ -94,18 +107,18 @@ def train_ppo(
     )
 
 
-def _fingerprint(start: Path | None, reward: RewardModel, prompts: list[list[int]], config: PpoConfig) -> str:
+def _fingerprint(start: Path | None, reward: AnswerScorer, prompts: list[list[int]], config: PpoConfig) -> str:
     """What a checkpoint must agree on to be continued."""
     digest = hashlib.sha256(json.dumps([asdict(config), prompts], sort_keys=True).encode())
     if start is not None:
         digest.update((start / "adapter_model.safetensors").read_bytes())
-    digest.update(reward.head.detach().numpy().tobytes())
+    digest.update(reward.identity().encode())
     return digest.hexdigest()
 
 
 def _iterate(
     run: PpoRun,
-    reward: RewardModel,
+    reward: AnswerScorer,
     prompts: list[list[int]],
     engine: RolloutEngine,
     work: Path,
@@ -168,7 +181,7 @@ def _iterate(
 
 
 def score_answers(
-    run: PpoRun, reward: RewardModel, asked: list[list[int]], rollouts: Sequence[Rollout]
+    run: PpoRun, reward: AnswerScorer, asked: list[list[int]], rollouts: Sequence[Rollout]
 ) -> tuple[Tensor, dict[str, float]]:
     """[B] mean - pessimism · std, normalised under the reference: the first iteration's answers are its own."""
     config = run.config

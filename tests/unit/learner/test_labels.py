@@ -1,0 +1,64 @@
+from tests.learner_models import demo, logged, pair, said, snapshot, thumb
+
+from thumbwheel_learner.labels import Item, Row, split_by_time, split_evidence
+
+
+def item(conversation: str, created_ms: int) -> Item:
+    return Item("thumb", (Row([1], [2]),), 1.0, "u", conversation, created_ms, "p")
+
+
+def test_the_newest_labels_are_held_out_whole_conversations_at_a_time() -> None:
+    items = [item(f"c{n}", n) for n in range(8)] + [item("c7", 8), item("c0", 9)]
+    train, test = split_by_time(list(reversed(items)), 0.2)
+    assert {i.conversation for i in train} == {f"c{n}" for n in range(8)}
+    assert test == []
+    train, test = split_by_time(items, 0.3)
+    assert [(i.conversation, i.created_ms) for i in test] == [("c7", 7), ("c7", 8)]
+    assert max(i.created_ms for i in train if i.conversation != "c0") < 7
+
+
+def many() -> list[int]:
+    return list(range(120))
+
+
+def test_the_judges_half_shares_no_user_conversation_or_prompt() -> None:
+    whole = snapshot(
+        judged=[thumb(n, f"order {n % 50}", "yes", up=n % 2 == 0, user=f"user-{n % 30}") for n in many()],
+        pairs=[pair(200 + n, f"refund {n}", "yes", "no") for n in many()],
+        demos=[demo(400 + n, f"late {n}", "sorry") for n in many()],
+        prompts=[logged(n, f"order {n % 50}") for n in many()],
+    )
+    evidence = split_evidence(whole, 0.4)
+    sides = (evidence.training, evidence.judge)
+    assert evidence.disjoint == ("user", "conversation", "prompt")
+    for of in (
+        lambda s: {x.user for x in (*s.judged, *s.pairs)},
+        lambda s: {x.conversation_id for x in (*s.judged, *s.pairs, *s.demos, *s.prompts)},
+        lambda s: {str(x.messages) for x in (*s.judged, *s.pairs, *s.demos, *s.prompts)},
+    ):
+        ours, judges = map(of, sides)
+        assert ours
+        assert judges
+        assert not ours & judges
+
+
+def test_users_stay_on_their_side_when_labels_arrive() -> None:
+    first = snapshot(judged=[thumb(n, f"order {n}", "yes", up=True) for n in range(60)])
+    later = snapshot(judged=[thumb(n, f"order {n}", "yes", up=True) for n in many()])
+    before, after = (split_evidence(s, 0.4).judge for s in (first, later))
+    assert {x.user for x in before.judged} <= {x.user for x in after.judged}
+
+
+def test_anonymous_voters_are_split_by_conversation_and_it_is_said() -> None:
+    whole = snapshot(judged=[thumb(n, f"order {n}", "yes", up=True, user="anonymous") for n in many()])
+    evidence = split_evidence(whole, 0.4)
+    assert evidence.disjoint == ("conversation", "prompt")
+    assert evidence.judge.judged
+    assert len(evidence.judge.judged) + len(evidence.training.judged) == 120
+
+
+def test_a_prompt_on_both_sides_is_taken_from_the_judge() -> None:
+    whole = snapshot(judged=[thumb(n, "the same question", "yes", up=True) for n in many()])
+    evidence = split_evidence(whole, 0.4)
+    assert evidence.judge.judged == []
+    assert all(j.messages == said("the same question") for j in evidence.training.judged)

@@ -1,0 +1,282 @@
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from tests.learner_models import ARCHITECTURES, demo, make_base, snapshot
+
+from thumbwheel_learner.lora import LoraConfig
+from thumbwheel_learner.model import PolicyModel, load_policy
+from thumbwheel_learner.ppo import BrokenRollout, NothingToPractise, draw_prompts, observe, train_ppo
+from thumbwheel_learner.ppo_state import POLICY, REFERENCE, PpoConfig, PpoRun
+from thumbwheel_learner.ppo_update import step_like_tensorflow
+from thumbwheel_learner.reward import RewardScores
+from thumbwheel_learner.rollout import Rollout
+from thumbwheel_learner.sampler import TransformersSampler
+from thumbwheel_learner.sft import demo_rows
+
+SMALL = PpoConfig(
+    lora=LoraConfig(4, 8),
+    iterations=3,
+    prompts_per_iteration=24,
+    max_tokens=6,
+    minibatch_answers=8,
+    learning_rate=1e-2,
+    kl_target=2.0,
+)
+PROMPTS = [[2, a, b, 4, 3] for a in range(5, 11) for b in range(5, 9)]
+
+
+class LikesWord:
+    """A planted reward: the share of words that are the wanted one."""
+
+    def __init__(self, word: str = "thanks", members: int = 2) -> None:
+        self.word = word
+        self.members = members
+
+    def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> RewardScores:
+        shares = [a.split().count(self.word) / max(1, len(a.split())) for a in answers]
+        members = torch.tensor(shares)[:, None].repeat(1, self.members)
+        return RewardScores(members.mean(1), members.std(1, correction=0), members)
+
+    def identity(self) -> str:
+        return self.word
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> PolicyModel:
+    return load_policy(make_base(tmp_path / "base", scale=1.0))
+
+
+def share(model: PolicyModel, adapter: Path | None) -> float:
+    rollouts = TransformersSampler(model).sample(adapter, PROMPTS, n=4, max_tokens=6, temperature=1.0, seed=99)
+    return float(LikesWord().score([], [r.text for row in rollouts for r in row]).mean.mean())
+
+
+@pytest.mark.parametrize("critic", ["frozen", "adapter"])
+def test_ppo_raises_the_planted_reward(model: PolicyModel, tmp_path: Path, critic: str) -> None:
+    config = PpoConfig(
+        lora=LoraConfig(4, 8),
+        iterations=10,
+        prompts_per_iteration=48,
+        max_tokens=6,
+        minibatch_answers=16,
+        learning_rate=2e-2,
+        kl_coef=0.01,
+        critic=critic,  # type: ignore[arg-type]
+    )
+    before = share(model, None)
+    folder, report = train_ppo(
+        model, None, LikesWord(), PROMPTS, TransformersSampler(model), config, tmp_path / "out", work=tmp_path / "work"
+    )
+    assert report.stopped is None
+    assert report.iterations == 10
+    assert report.answers == 480
+    assert share(model, folder) > 2 * before
+    assert all(math.isfinite(v) for h in report.history for v in h.values())
+    assert report.history[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert report.kl > 0
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_first_ratio_is_one_although_the_passes_are_padded_differently(tmp_path: Path, architecture: str) -> None:
+    model = load_policy(make_base(tmp_path / "base", architecture=architecture))
+    config = PpoConfig(
+        lora=LoraConfig(4, 8),
+        iterations=2,
+        prompts_per_iteration=12,
+        max_tokens=6,
+        minibatch_answers=5,
+        batch_tokens=40,
+    )
+    prompts = [[2, *range(5, 5 + n), 4, 3] for n in range(1, 7)]
+    _, report = train_ppo(
+        model, None, LikesWord(), prompts, TransformersSampler(model), config, tmp_path / "out", work=tmp_path / "work"
+    )
+    assert [h["first_ratio_error"] < 1e-5 for h in report.history] == [True, True]
+    assert all(h["engine_gap"] < 1e-5 for h in report.history)
+    assert all(h["importance_mean"] == pytest.approx(1.0, abs=1e-5) for h in report.history)
+
+
+class Interrupted(Exception):
+    """As if the process had been killed."""
+
+
+class KilledAt:
+    """An engine that dies before its n-th call."""
+
+    def __init__(self, inner: TransformersSampler, call: int) -> None:
+        self.inner = inner
+        self.left = call
+
+    def sample(self, adapter: Path | None, prompts: Sequence[Sequence[int]], **how: object) -> list[list[Rollout]]:
+        if self.left == 0:
+            raise Interrupted
+        self.left -= 1
+        return self.inner.sample(adapter, prompts, **how)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("critic", ["frozen", "adapter"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, critic: str) -> None:
+    base = make_base(tmp_path / "base", scale=1.0)
+    config = PpoConfig(**(vars(SMALL) | {"critic": critic, "iterations": 4}))
+    outcomes = []
+    for name, calls in (("whole", 99), ("killed", 2)):
+        out, work = tmp_path / name, tmp_path / f"{name}-work"
+        model = load_policy(base)
+        engine = KilledAt(TransformersSampler(model), calls)
+        try:
+            train_ppo(model, None, LikesWord(), PROMPTS, engine, config, out, work=work)
+        except Interrupted:
+            model = load_policy(base)
+            train_ppo(model, None, LikesWord(), PROMPTS, TransformersSampler(model), config, out, work=work)
+        outcomes.append((out / "adapter_model.safetensors").read_bytes())
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_checkpoint_of_another_run_is_not_continued(model: PolicyModel, tmp_path: Path) -> None:
+    engine = TransformersSampler(model)
+    work = tmp_path / "work"
+    train_ppo(model, None, LikesWord(), PROMPTS, engine, SMALL, tmp_path / "a", work=work)
+    train_ppo(model, None, LikesWord("rude"), PROMPTS, engine, SMALL, tmp_path / "b", work=work)
+    train_ppo(model, None, LikesWord("rude"), PROMPTS, engine, SMALL, tmp_path / "c", work=tmp_path / "fresh")
+    a, b, c = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in "abc")
+    assert b == c
+    assert a != b
+
+
+def test_the_budget_stops_the_run_and_throws_the_far_policy_away(model: PolicyModel, tmp_path: Path) -> None:
+    config = PpoConfig(
+        **(vars(SMALL) | {"learning_rate": 0.3, "kl_budget": 0.5, "iterations": 8, "target_step_kl": None})
+    )
+    folder, report = train_ppo(
+        model, None, LikesWord(), PROMPTS, TransformersSampler(model), config, tmp_path / "out", work=tmp_path / "work"
+    )
+    assert report.stopped is not None
+    assert "over the budget of 0.5" in report.stopped
+    assert report.iterations < 8
+    assert report.kl <= 0.5
+    model.load("kept", folder)
+    run = PpoRun(model, None, config)
+    model.copy("kept", POLICY)
+    rollouts = TransformersSampler(model).sample(folder, PROMPTS, n=1, max_tokens=6, temperature=1.0, seed=5)
+    experience = observe(run, PROMPTS, [r for row in rollouts for r in row])
+    gap = ((experience.logprobs - experience.reference) * experience.mask).sum(1).mean()
+    assert float(gap) < 1.0
+
+
+def test_the_reference_stays_where_the_run_began(model: PolicyModel, tmp_path: Path) -> None:
+    model.add("parent", LoraConfig(4, 8))
+    with torch.no_grad():
+        for parameter in model.parameters("parent"):
+            parameter.add_(0.05)
+    parent = model.save("parent", tmp_path / "parent")
+    train_ppo(
+        model,
+        parent,
+        LikesWord(),
+        PROMPTS,
+        TransformersSampler(model),
+        SMALL,
+        tmp_path / "out",
+        work=tmp_path / "work",
+    )
+    for kept, old in zip(model.parameters(REFERENCE), model.parameters("parent"), strict=True):
+        assert torch.equal(kept, old)
+    assert any(
+        not torch.equal(new, old) for new, old in zip(model.parameters(POLICY), model.parameters("parent"), strict=True)
+    )
+
+
+def test_demonstrations_keep_their_pull(tmp_path: Path) -> None:
+    losses = []
+    for weight in (0.0, 2.0):
+        model = load_policy(make_base(tmp_path / f"base-{weight}", scale=1.0))
+        rows = demo_rows(snapshot(demos=[demo(1, "order late", "sorry the refund")]), model, 64)
+        config = PpoConfig(**(vars(SMALL) | {"sft_coef": weight}))
+        work = tmp_path / f"work-{weight}"
+        train_ppo(
+            model,
+            None,
+            LikesWord(),
+            PROMPTS,
+            TransformersSampler(model),
+            config,
+            tmp_path / f"out-{weight}",
+            work=work,
+            demonstrations=rows,
+        )
+        with torch.no_grad(), model.using(POLICY):
+            batch_loss = -model.score_answers(_batch(rows)).logprobs.mean()
+        losses.append(float(batch_loss))
+    assert losses[1] < losses[0] - 0.1
+
+
+def _batch(rows):
+    from thumbwheel_learner.tokens import make_batch
+
+    return make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=0)
+
+
+def test_unfinished_answers_are_punished(model: PolicyModel, tmp_path: Path) -> None:
+    class Flat(LikesWord):
+        def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> RewardScores:
+            return RewardScores(torch.zeros(len(answers)), torch.zeros(len(answers)), torch.zeros(len(answers), 1))
+
+    config = PpoConfig(**(vars(SMALL) | {"iterations": 12, "prompts_per_iteration": 48, "max_tokens": 3}))
+    _, report = train_ppo(
+        model, None, Flat(), PROMPTS, TransformersSampler(model), config, tmp_path / "out", work=tmp_path / "work"
+    )
+    assert report.history[-1]["missing_end"] < report.history[0]["missing_end"] - 0.1
+
+
+def test_every_prompt_is_practised_before_any_comes_again() -> None:
+    config = PpoConfig(prompts_per_iteration=4)
+    drawn = [i for iteration in range(5) for i in draw_prompts(10, iteration, config)]
+    assert sorted(drawn[:10]) == list(range(10))
+    assert sorted(drawn[10:]) == list(range(10))
+    assert drawn[:10] != drawn[10:]
+    assert draw_prompts(3, 0, PpoConfig(prompts_per_iteration=7)) == draw_prompts(
+        3, 0, PpoConfig(prompts_per_iteration=7)
+    )
+
+
+def test_adam_steps_as_tensorflow_does() -> None:
+    torch.manual_seed(0)
+    parameter = torch.nn.Parameter(torch.randn(5))
+    expected, m, v = parameter.detach().clone(), torch.zeros(5), torch.zeros(5)
+    optimizer = torch.optim.Adam([parameter], lr=1.0, eps=1.0)
+    for t in range(1, 6):
+        gradient = torch.randn(5)
+        parameter.grad = gradient.clone()
+        step_like_tensorflow(optimizer, rate=0.01, eps=1e-2)
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient.square()
+        expected -= 0.01 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (v.sqrt() + 1e-2)
+    assert torch.allclose(parameter.detach(), expected, atol=1e-6)
+
+
+class Returns:
+    """An engine that answers one thing."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self.rollout = rollout
+
+    def sample(self, adapter: Path | None, prompts: Sequence[Sequence[int]], **how: object) -> list[list[Rollout]]:
+        return [[self.rollout] for _ in prompts]
+
+
+@pytest.mark.parametrize(
+    "rollout", [Rollout([], [], True, ""), Rollout([5, 4], [-0.1], True, "yes"), Rollout([5], [math.nan], False, "yes")]
+)
+def test_an_engine_that_returns_nonsense_stops_the_run(model: PolicyModel, tmp_path: Path, rollout: Rollout) -> None:
+    with pytest.raises(BrokenRollout):
+        train_ppo(model, None, LikesWord(), PROMPTS, Returns(rollout), SMALL, tmp_path / "out", work=tmp_path / "work")
+
+
+def test_prompts_that_are_all_too_long_are_an_error(model: PolicyModel, tmp_path: Path) -> None:
+    config = PpoConfig(max_prompt=3)
+    with pytest.raises(NothingToPractise, match="at most 3 tokens"):
+        train_ppo(
+            model, None, LikesWord(), PROMPTS, TransformersSampler(model), config, tmp_path / "o", work=tmp_path / "w"
+        )

@@ -90,7 +90,7 @@ def test_tools_and_their_results_are_rendered(tokenizer: Any) -> None:
 
 def test_training_examples_are_tokenised_as_the_template_does(tokenizer: Any) -> None:
     chunk = list(dialogues(50, 9))
-    for dialogue, example in zip(chunk, encode(chunk, tokenizer), strict=True):
+    for dialogue, example in zip(chunk, encode(chunk, tokenizer, 0.1), strict=True):
         messages = [{"role": role, "content": text} for role, text, _ in parts(dialogue)]
         text = tokenizer.apply_chat_template(messages, tokenize=False)
         assert example.ids == tokenizer(text)["input_ids"]

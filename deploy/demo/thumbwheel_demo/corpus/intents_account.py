@@ -25,7 +25,6 @@ ACCOUNT: tuple[Intent, ...] = (
     Intent(
         name="subscription_pause",
         needs="date",
-        must=("date",),
         asks=(
             "can I pause my subscription?",
             "I am on holiday, please pause my {plan} plan.",
@@ -40,11 +39,13 @@ ACCOUNT: tuple[Intent, ...] = (
         ),
         right=(
             "Your subscription is paused until {date}.",
+            "Your subscription is paused until then, and it starts again by itself.",
+            "I have paused your subscription until the day you named.",
             "I have paused your subscription until {date}, and it starts again by itself.",
             "The {plan} plan is paused until {date}.",
         ),
         wrong=("A subscription runs without any break.",),
-        solved=(r"\bpaused[\w ]* until \d+ [A-Z]",),
+        solved=(r"\bpaused[\w ]* until (\d+ [A-Z]|then|the day you named)",),
     ),
     Intent(
         name="subscription_upgrade",

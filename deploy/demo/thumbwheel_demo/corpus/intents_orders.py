@@ -74,7 +74,6 @@ ORDERS: tuple[Intent, ...] = (
     Intent(
         name="change_address",
         needs="order",
-        must=("city",),
         asks=(
             "please send my order to {city} instead.",
             "I am moving to {city}, can you change the delivery address?",
@@ -89,11 +88,13 @@ ORDERS: tuple[Intent, ...] = (
         ),
         right=(
             "I have changed the delivery address of order {order} to {city}.",
+            "I have changed the delivery address, and your order goes to the new one.",
+            "The delivery address is changed, and your parcel goes to the new address.",
             "The delivery address is changed, so your order goes to {city}.",
             "I have changed the delivery address, and your parcel goes to {city} now.",
         ),
         wrong=("An address is fixed once the order has been paid.",),
-        solved=(r"(changed the delivery address|delivery address is changed)", r"\bto [A-Z]\w+"),
+        solved=(r"(changed the delivery address|delivery address is changed)", r"\bto ([A-Z]\w+|the new)"),
     ),
     Intent(
         name="wrong_item",
@@ -175,12 +176,13 @@ ORDERS: tuple[Intent, ...] = (
         ),
         right=(
             "Your delivery is now planned for {date}.",
+            "I have moved your delivery to the day you chose.",
+            "Your delivery is now planned for that day, between 9 and 12.",
             "I have moved your delivery to {date}.",
             "The parcel is now planned for {date}, between 9 and 12.",
         ),
-        must=("date",),
         wrong=("Delivery days are chosen by the driver alone.",),
-        solved=(r"(planned for|moved your delivery to) \d+ [A-Z]",),
+        solved=(r"(planned for|moved your delivery to) (\d+ [A-Z]|that day|the day you chose)",),
     ),
     Intent(
         name="store_pickup",
@@ -196,11 +198,12 @@ ORDERS: tuple[Intent, ...] = (
         held=("could I collect the {product} from a store myself?", "I'd rather pick my order up in a shop."),
         right=(
             "You can collect it at our shop in {city} as soon as you get the pickup code.",
+            "You can collect it at our shop there as soon as you get the pickup code.",
+            "Your parcel goes to our shop in your city; bring the pickup code we send you.",
             "Your parcel goes to the shop in {city}; bring the pickup code we send you.",
             "It will be ready at the shop in {city}, and the pickup code comes by e-mail.",
         ),
-        must=("city",),
         wrong=("Our shops keep no parcels for anybody.",),
-        solved=(r"shop in [A-Z]", r"pickup code"),
+        solved=(r"shop (there|in [A-Z]|in your city)", r"pickup code"),
     ),
 )

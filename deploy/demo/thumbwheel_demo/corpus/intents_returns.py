@@ -64,7 +64,6 @@ RETURNS: tuple[Intent, ...] = (
     Intent(
         name="exchange_size",
         needs="size",
-        must=("size",),
         asks=(
             "the {product} is too [small|large], can I change the size?",
             "I need another size.",
@@ -76,11 +75,13 @@ RETURNS: tuple[Intent, ...] = (
         held=("the size does not fit me, can I swap it?", "my {product} has the wrong size, I'd like to exchange it."),
         right=(
             "I have reserved size {size} for you, and the exchange label is in your account.",
+            "I have reserved the other size for you, and the exchange label is in your account.",
+            "The size you want is set aside; send the old one back with the exchange label.",
             "Size {size} is reserved; send the old one back with the exchange label.",
             "I have set aside size {size}, and an exchange label is in your account.",
         ),
         wrong=("Sizes are never exchanged, order a second one.",),
-        solved=(r"size \d+", r"exchange label", r"(reserved|set aside)"),
+        solved=(r"size\b", r"exchange label", r"(reserved|set aside)"),
     ),
     Intent(
         name="warranty",

@@ -8,7 +8,7 @@ from thumbwheel_demo.corpus import phrases
 from thumbwheel_demo.corpus.catalog import INTENTS
 from thumbwheel_demo.corpus.model import ChatMessage, Intent, Scenario, Split, Stage
 from thumbwheel_demo.corpus.slots import draw
-from thumbwheel_demo.corpus.text import expand, join, loosen, pick, sentence_case, slots_in
+from thumbwheel_demo.corpus.text import expand, join, pick, sentence_case, slots_in
 from thumbwheel_demo.corpus.ways import Way, WayWeights, answer, draw_way
 
 SYSTEM_PROMPTS = (
@@ -68,11 +68,9 @@ def _reply(slot: str, held: bool, rng: random.Random, values: dict[str, str]) ->
 
 
 def _turns(
-    intent: Intent, phrasing: str, stage: Stage, split: Split, rng: random.Random, values: dict[str, str]
+    intent: Intent, phrasing: str, stage: Stage, held: bool, rng: random.Random, values: dict[str, str]
 ) -> list[ChatMessage]:
-    held, loose = phrases.is_heldout(split), split == "train"
-    hurried = loose and rng.random() < 0.4
-    said = expand(loosen(phrasing, rng) if hurried else phrasing, rng, values)
+    said = expand(phrasing, rng, values)
     if intent.needs and stage == "single":
         said = join(said, _said(rng.choice(phrases.GIVEN[intent.needs][held]), rng, values))
     if stage == "resolve":
@@ -99,7 +97,7 @@ def scenario(intent: Intent, split: Split, identity: str, rng: random.Random) ->
     phrasing = rng.choice(intent.held if held else intent.asks)
     stage = _stage(intent, rng)
     values = _values(intent, phrasing, split, rng)
-    messages = _turns(intent, phrasing, stage, split, rng, values)
+    messages = _turns(intent, phrasing, stage, held, rng, values)
     if stage == "ask":
         assert intent.needs is not None
         if intent.needs not in slots_in(phrasing):

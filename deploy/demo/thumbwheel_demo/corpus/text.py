@@ -18,24 +18,13 @@ def usable(templates: Iterable[str], known: Mapping[str, str]) -> list[str]:
     return [t for t in templates if slots_in(t) <= known.keys()]
 
 
-def choose(template: str, rng: random.Random) -> str:
-    """Resolve every ``[this|that]`` at random, leaving the slots alone."""
+def expand(template: str, rng: random.Random, known: Mapping[str, str]) -> str:
+    """Resolve ``[this|that]`` at random and fill ``{slots}``: variety without a longer list."""
     text = template
     while match := _CHOICE.search(text):
         choice = rng.choice(match.group(1).split("|"))
         text = text[: match.start()] + choice + text[match.end() :]
-    return text
-
-
-def loosen(template: str, rng: random.Random) -> str:
-    """Drop a few words but no slot, as people in a hurry do: what remains must still be understood."""
-    kept = [w for w in choose(template, rng).split() if "{" in w or rng.random() > 0.15]
-    return " ".join(kept) or template
-
-
-def expand(template: str, rng: random.Random, known: Mapping[str, str]) -> str:
-    """Resolve choices and fill ``{slots}``: variety without a longer list."""
-    return _SLOT.sub(lambda m: known[m.group(1)], choose(template, rng))
+    return _SLOT.sub(lambda m: known[m.group(1)], text)
 
 
 def pick(templates: Sequence[str], rng: random.Random, known: Mapping[str, str]) -> str:

@@ -9,9 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from thumbwheel_demo.corpus.prompts import Dialogue, dialogues
-from thumbwheel_demo.policy.template import ASSISTANT, END, SPECIAL_TOKENS, SYSTEM, USER
+from thumbwheel_demo.policy.template import ASSISTANT, END, SYSTEM, USER
 
-DRILL_WEIGHT = 0.5
 ROLE_TOKENS = {"system": SYSTEM, "user": USER, "assistant": ASSISTANT}
 
 
@@ -39,29 +38,14 @@ def parts(dialogue: Dialogue) -> list[tuple[str, str, bool]]:
 
 
 def texts(n: int, seed: int) -> Iterator[str]:
-    """Stream the plain texts that the tokenizer learns from, without slot values.
-
-    A name that had a token of its own would be recalled; spelled in pieces like any unknown one, it is copied.
-    """
+    """Stream the plain texts that the tokenizer learns from."""
     for dialogue in dialogues(n, seed):
-        values = {word for value in dialogue.scenario.slots.values() for word in value.split()}
         for _, text, _ in parts(dialogue):
-            yield " ".join(word for word in text.split() if word.strip(".,!?;:") not in values)
+            yield text
 
 
-def drills(n: int, vocabulary: int, tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> list[Example]:
-    """Make the policy echo random tokens, the quickest way for a small one to learn to copy at all."""
-    user, assistant, end = cast(list[int], cast(Any, tokenizer).convert_tokens_to_ids([USER, ASSISTANT, END]))
-    examples: list[Example] = []
-    for _ in range(n):
-        text = [rng.randrange(len(SPECIAL_TOKENS), vocabulary) for _ in range(rng.randint(12, 24))]
-        ids = [user, *text, end, assistant, *text, end]
-        examples.append(Example(ids, [0.0] * (len(text) + 3) + [DRILL_WEIGHT] * (len(text) + 1)))
-    return examples
-
-
-def encode(chunk: Sequence[Dialogue], tokenizer: PreTrainedTokenizerFast) -> list[Example]:
-    """Tokenise many dialogues at once; only the answer counts in the loss."""
+def encode(chunk: Sequence[Dialogue], tokenizer: PreTrainedTokenizerFast, context_weight: float) -> list[Example]:
+    """Tokenise many dialogues at once; the answer counts fully, what precedes it a little."""
     untyped = cast(Any, tokenizer)
     flat = [part for dialogue in chunk for part in parts(dialogue)]
     encoded: list[list[int]] = untyped([text for _, text, _ in flat])["input_ids"]
@@ -72,7 +56,7 @@ def encode(chunk: Sequence[Dialogue], tokenizer: PreTrainedTokenizerFast) -> lis
     weights: list[float] = []
     for (role, _, is_answer), tokens in zip(flat, encoded, strict=True):
         ids += [role_ids[role], *tokens, end]
-        weights += [0.0] + [1.0 if is_answer else 0.0] * (len(tokens) + 1)
+        weights += [0.0] + [1.0 if is_answer else context_weight] * (len(tokens) + 1)
         if is_answer:
             examples.append(Example(ids, weights))
             ids, weights = [], []

@@ -60,7 +60,7 @@ BAD = {
         "Hello Anna, thanks. Your order has shipped; the tracking link is in your e-mail.",
     ),
     "wrong city": (ADDRESS, "With pleasure. I have changed the delivery address of order 48213 to Porto."),
-    "no city": (ADDRESS, "With pleasure. I have changed the delivery address of order 48213 to the new one."),
+    "no new address": (ADDRESS, "With pleasure. I have changed the address of order 48213 for you."),
     "wrong policy": (RETURN, "Thanks for writing. You can return it within 14 days with the label in your account."),
     "refusal": (RETURN, "Sorry, you cannot return it within 30 days with the label in your account."),
     "promise": (

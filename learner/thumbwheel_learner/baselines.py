@@ -40,7 +40,7 @@ class PairFigures:
     auc: Estimate
     """Of the score difference, each pair shown in both orders."""
     ece: Estimate | None
-    """Of the stated probability that the first is preferred; None where no probability can be stated."""
+    """Of the probability stated for the preferred side; None where no probability can be stated."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -89,7 +89,8 @@ def figures(margin: Array, stated: Array | None, clusters: Sequence[str], seed: 
 
     def calibration(i: np.ndarray[Any, np.dtype[np.intp]]) -> float:
         assert stated is not None
-        return ece(np.concatenate([stated[i], 1 - stated[i]]), both_orders(i)[1])
+        sure, said = np.maximum(stated[i], 1 - stated[i]), stated[i]
+        return ece(sure, (said > 0.5) + 0.5 * (said == 0.5))
 
     return PairFigures(
         accuracy=bootstrap(lambda i: float(right[i].mean()), clusters, seed=seed),

@@ -3,7 +3,6 @@
 # pyright: reportUnknownArgumentType=false
 # (numpy's stubs leave the element type of comparisons open)
 
-
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
@@ -45,11 +44,16 @@ def ece(probabilities: Array, labels: Array, bins: int = 10) -> float:
 
 
 def reliability(probabilities: Array, labels: Array, bins: int = 10) -> list[dict[str, float]]:
-    """Mean prediction, observed share and count of up to `bins` bins of equal mass, by rising prediction."""
+    """Mean prediction, observed share and count of up to `bins` bins of equal mass, by rising prediction.
+
+    Labels of equal probabilities are averaged first, so that no order among them is invented.
+    """
+    _, which = np.unique(probabilities, return_inverse=True)
+    shares = (np.bincount(which, weights=labels) / np.bincount(which))[which] if len(which) else labels
     order = np.argsort(probabilities, kind="stable")
     parts = [p for p in np.array_split(order, min(bins, max(1, len(order)))) if len(p)]
     return [
-        {"predicted": float(probabilities[p].mean()), "observed": float(labels[p].mean()), "count": len(p)}
+        {"predicted": float(probabilities[p].mean()), "observed": float(shares[p].mean()), "count": len(p)}
         for p in parts
     ]
 

@@ -1,0 +1,214 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.learner_models import logged, make_base, pair, snapshot, thumb
+
+from thumbwheel_learner.evaluate import (
+    GateConfig,
+    Judge,
+    gate_prompts,
+    judge_gate,
+    judge_quality,
+    train_judge,
+)
+from thumbwheel_learner.labels import items_of, split_evidence
+from thumbwheel_learner.lora import LoraConfig
+from thumbwheel_learner.measures import Estimate
+from thumbwheel_learner.model import PolicyModel, load_policy
+from thumbwheel_learner.reward import RewardConfig, RewardScores
+from thumbwheel_learner.rollout import Rollout
+
+PROMPTS = [[2, a, b, c, 4, 3] for a in range(5, 9) for b in range(5, 9) for c in range(5, 8)]
+GOOD, BAD = [7, 4], [10, 4]  # "please", "rude"
+CONFIG = GateConfig(resamples=300)
+CERTAIN = Estimate(0.9, 0.8, 0.95, 100)
+
+
+class LikesPlease:
+    """A judge that likes "please", its members not all alike."""
+
+    temperature = 1.0
+
+    def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> RewardScores:
+        liked = torch.tensor([[2.0 * ("please" in a), 1.5 * ("please" in a), 1.0 * ("please" in a)] for a in answers])
+        return RewardScores(liked.mean(1), liked.std(1, correction=0), liked)
+
+
+class Politeness:
+    """An engine whose adapters say "please" as often as their folder's name tells."""
+
+    def __init__(self, **shares: float) -> None:
+        self.shares = shares
+
+    def sample(
+        self, adapter: Path | None, prompts: Sequence[Sequence[int]], *, n: int, seed: int, **how: Any
+    ) -> list[list[Rollout]]:
+        rng = np.random.default_rng(seed)
+        share = self.shares[adapter.name if adapter else "base"]
+
+        def one() -> Rollout:
+            ids = GOOD if rng.random() < share else BAD
+            return Rollout(list(ids), [-1.0, -1.0], True, "please" if ids == GOOD else "rude")
+
+        return [[one() for _ in range(n)] for _ in prompts]
+
+
+def judge(quality: Estimate = CERTAIN, labels: int = 100) -> Judge:
+    draws = np.random.default_rng(0).normal(quality.mean, max((quality.high - quality.low) / 4, 1e-3), size=300)
+    return Judge(LikesPlease(), quality, draws, labels)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> PolicyModel:
+    return load_policy(make_base(tmp_path_factory.mktemp("base"), scale=1.0))
+
+
+@pytest.fixture(scope="module")
+def folders(model: PolicyModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    where = tmp_path_factory.mktemp("adapters")
+    model.add("x", LoraConfig(4, 8))
+    return model.save("x", where / "live"), model.save("x", where / "candidate")
+
+
+def verdict(model: PolicyModel, folders: tuple[Path, Path], engine: Politeness, **how: Any) -> Any:
+    given = {"judge": judge(), "prompts": PROMPTS, "config": CONFIG} | how
+    return judge_gate(model, *folders, given["judge"], given["prompts"], engine, given["config"])
+
+
+def test_a_better_policy_is_accepted(model: PolicyModel, folders: tuple[Path, Path]) -> None:
+    v = verdict(model, folders, Politeness(live=0.4, candidate=0.8))
+    assert v.accepted
+    assert v.win_rate.low > 0.5
+    assert v.prompts == len(PROMPTS)
+    assert v.kl == pytest.approx(0.0, abs=1e-5)
+    assert json.loads(json.dumps(v.as_dict(), allow_nan=False))["win_rate"]["mean"] > 0.55
+
+
+@pytest.mark.parametrize("candidate", [0.4, 0.2])
+def test_the_same_or_a_worse_policy_is_not(model: PolicyModel, folders: tuple[Path, Path], candidate: float) -> None:
+    v = verdict(model, folders, Politeness(live=0.4, candidate=candidate))
+    assert not v.accepted
+    assert any("not shown to be better" in r for r in v.reasons)
+
+
+def test_an_equal_policy_is_rarely_accepted(model: PolicyModel, folders: tuple[Path, Path]) -> None:
+    accepted = [
+        verdict(model, folders, Politeness(live=0.5, candidate=0.5), config=GateConfig(resamples=200, seed=s)).accepted
+        for s in range(40)
+    ]
+    assert sum(accepted) <= 4
+
+
+def test_a_judge_that_may_be_no_better_than_chance_decides_nothing(
+    model: PolicyModel, folders: tuple[Path, Path]
+) -> None:
+    poor = judge(Estimate(0.55, 0.42, 0.68, 100))
+    v = verdict(model, folders, Politeness(live=0.1, candidate=0.9), judge=poor)
+    assert not v.accepted
+    assert any("no better than chance" in r for r in v.reasons)
+    assert v.win_rate.low < 0.5 < v.win_rate.high
+
+
+def test_too_little_evidence_decides_nothing(model: PolicyModel, folders: tuple[Path, Path]) -> None:
+    engine = Politeness(live=0.1, candidate=0.9)
+    few_labels = verdict(model, folders, engine, judge=judge(labels=5))
+    few_prompts = verdict(model, folders, engine, prompts=PROMPTS[:5])
+    no_judge = verdict(model, folders, engine, judge=None)
+    assert "too little evidence" in few_labels.reasons[0]
+    assert "5 held-out prompts" in few_prompts.reasons[0]
+    assert not any(v.accepted for v in (few_labels, few_prompts, no_judge))
+    json.dumps(no_judge.as_dict(), allow_nan=False)
+
+
+class Fixed(Politeness):
+    """An engine that gives one text per adapter."""
+
+    def __init__(self, **texts: Rollout) -> None:
+        self.texts = texts
+
+    def sample(
+        self, adapter: Path | None, prompts: Sequence[Sequence[int]], *, n: int, seed: int, **how: Any
+    ) -> list[list[Rollout]]:
+        return [[self.texts[adapter.name if adapter else "base"]] * n for _ in prompts]
+
+
+@pytest.mark.parametrize(
+    ("answer", "objection"),
+    [
+        (Rollout([7] * 9 + [4], [-1.0] * 10, True, "please"), "changed in length"),
+        (Rollout([7, 4], [-1.0] * 2, True, "please do it now please do it now"), "repeats itself"),
+        (Rollout([7, 7], [-1.0] * 2, False, "please"), "does not finish"),
+    ],
+)
+def test_drift_is_an_objection_however_much_the_judge_likes_it(
+    model: PolicyModel, folders: tuple[Path, Path], answer: Rollout, objection: str
+) -> None:
+    v = verdict(model, folders, Fixed(live=Rollout([10, 4], [-1.0] * 2, True, "rude"), candidate=answer))
+    assert v.win_rate.low > 0.5
+    assert not v.accepted
+    assert any(objection in r for r in v.reasons)
+
+
+def test_a_policy_too_far_from_the_live_one_is_refused(model: PolicyModel, tmp_path: Path) -> None:
+    model.add("near", LoraConfig(4, 8))
+    live = model.save("near", tmp_path / "live")
+    with torch.no_grad():
+        for parameter in model.parameters("near"):
+            parameter.add_(1.0)
+    candidate = model.save("near", tmp_path / "candidate")
+    config = GateConfig(resamples=100, max_kl=0.01, max_kl_base=0.01)
+    v = judge_gate(model, live, candidate, judge(), PROMPTS, Politeness(live=0.2, candidate=0.9), config)
+    assert v.kl > 0.01
+    assert [r.split(":")[0] for r in v.reasons] == [
+        "too far from the live policy",
+        "the lineage is too far from the base",
+    ]
+
+
+def test_a_trained_judge_is_checked_on_labels_it_never_saw(model: PolicyModel, tmp_path: Path) -> None:
+    words = ["please", "rude"]
+    data = snapshot(
+        judged=[thumb(n, f"order {'my ' * (n % 3)}{n}", words[n % 2], up=n % 2 == 0) for n in range(160)],
+        pairs=[pair(500 + n, f"refund {n}", "please", "rude") for n in range(40)],
+        prompts=[logged(n, f"order {n}") for n in range(50)],
+    )
+    config = GateConfig(
+        judge=RewardConfig(members=2, epochs=6, rank=4, held_out=0.0, learning_rate=5e-3), resamples=100
+    )
+    # Every word but a few is unknown to this tokenizer, so prompts differ for people and not for the model.
+    evidence = split_evidence(data, 0.3)
+    trained = train_judge(model, evidence, config, tmp_path / "judge")
+    assert trained is not None
+    assert trained.labels == len(evidence.judge.judged) + len(evidence.judge.pairs)
+    assert trained.quality.n == len(evidence.training.judged) + len(evidence.training.pairs)
+    assert trained.quality.low > 0.9
+    assert len(trained.draws) == 100
+    assert train_judge(model, split_evidence(snapshot(), 0.3), config, tmp_path / "none") is None
+
+
+def test_quality_is_half_for_a_judge_that_knows_nothing(model: PolicyModel) -> None:
+    class Blind:
+        def score_rows(self, rows: Sequence[object]) -> RewardScores:
+            zeros = torch.zeros(len(rows))
+            return RewardScores(zeros, zeros, zeros[:, None])
+
+    data = snapshot(
+        judged=[thumb(n, "order", "yes", up=n % 2 == 0) for n in range(20)], pairs=[pair(99, "o", "a", "b")]
+    )
+    quality, draws = judge_quality(Blind(), items_of(data, model.tokens, 64), 50, 0)  # type: ignore[arg-type]
+    assert quality.mean == 0.5
+    assert set(draws) == {0.5}
+
+
+def test_gate_prompts_are_unique_short_enough_and_rotate(model: PolicyModel) -> None:
+    prompts = [logged(n, "order") for n in range(5)] + [logged(9 + n, f"{'late ' * n}refund") for n in range(20)]
+    first, second = (gate_prompts(model, prompts, GateConfig(prompts=8, max_prompt=12, seed=s)) for s in (0, 1))
+    assert len(first) == 8
+    assert len({tuple(p) for p in first}) == 8
+    assert max(map(len, first)) <= 12
+    assert first != second

@@ -18,7 +18,7 @@ import httpx
 
 from thumbwheel import AsyncClient, ThumbwheelError
 
-START_S = 300.0
+START_S = 600.0
 STOP_S = 120.0
 TAIL_LINES = 15
 

@@ -37,7 +37,7 @@ class PpoConfig:
     minibatch_answers: int = 32
     batch_tokens: int = 6144
     """Padded tokens per forward pass that needs no gradient."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-3
     final_learning_rate: float = 0.1
     """Share of the learning rate that is left at the last iteration; linear in between."""
     adam_eps: float = 1e-5

@@ -34,7 +34,7 @@ class SftConfig:
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Of a first version; a later one keeps its parent's."""
     epochs: int = 4
-    learning_rate: float = 5e-4
+    learning_rate: float = 1.5e-3
     batch_tokens: int = 1024
     """Padded tokens per optimiser step."""
     max_length: int = 512

@@ -34,8 +34,8 @@ class EngineOptions:
     reasoning_parser: str | None = None
     generation_config: str = "vllm"
     """vllm: nothing is injected; auto: the model's `generation_config.json` sets defaults (recorded per turn)."""
-    cpu_threads_bind: str = "auto"
-    """vLLM's `VLLM_CPU_OMP_THREADS_BIND`."""
+    cpu_threads: int | None = None
+    """Threads of the model on a CPU; None: all cores but one, which is left to the API."""
     quiet: bool = True
     """Show only vLLM's errors."""
     extra_args: tuple[str, ...] = ()

@@ -9,6 +9,8 @@ import math
 import uuid
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from thumbwheel.artifact import base_fingerprint
 from thumbwheel.internal import Sampled
 from thumbwheel.template import has_chat_template
 from thumbwheel_service.engine.checkpoint import resolve_checkpoint
+from thumbwheel_service.engine.gate import RolloutGate
 from thumbwheel_service.engine.options import EngineOptions
 from thumbwheel_service.engine.protocol import (
     BASE,
@@ -26,7 +29,7 @@ from thumbwheel_service.engine.protocol import (
     EngineHealth,
     ModelInfo,
 )
-from thumbwheel_service.engine.vllm_args import arguments, prepare_environment, require_plugin
+from thumbwheel_service.engine.vllm_args import arguments, one_engine_process, prepare_environment, require_plugin
 
 PROBE_TOKENS = 8
 
@@ -41,7 +44,7 @@ class VllmEngine:
         self._llm: Any = None
         self._serving: Any = None
         self._models: Any = None
-        self._gate: Any = None
+        self._gate = RolloutGate(alone=options.rollout_seqs, beside_chats=options.rollout_seqs_beside_chats)
         self._sampler: Any = None
 
     async def start(self) -> None:
@@ -58,8 +61,10 @@ class VllmEngine:
         loop = asyncio.get_running_loop()
         checkpoint = await loop.run_in_executor(None, resolve_checkpoint, self._options.model)
         prepare_environment(self._options)
-        args, on_cpu = await loop.run_in_executor(None, _arguments, self._options, checkpoint)
-        await self._launch(args)
+        on_cpu = await loop.run_in_executor(None, _is_cpu)
+        with one_engine_process(self._options) if on_cpu else nullcontext():
+            args = await loop.run_in_executor(None, partial(arguments, self._options, checkpoint, on_cpu=on_cpu))
+            await self._launch(args)
         config = self._llm.model_config
         self._info = ModelInfo(
             model=self._options.model,
@@ -80,7 +85,7 @@ class VllmEngine:
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 
         from thumbwheel_service.engine.vllm_recorder import RecordingLLM
-        from thumbwheel_service.engine.vllm_rollouts import RolloutGate, RolloutSampler
+        from thumbwheel_service.engine.vllm_rollouts import RolloutSampler
 
         engine_args = AsyncEngineArgs.from_cli_args(args)
         self._llm = RecordingLLM.from_engine_args(engine_args)
@@ -91,8 +96,6 @@ class VllmEngine:
         self._models = state.openai_serving_models
         if self._serving is None:
             raise AdapterRefused(f"{self._options.model} is no text-generating model")
-        options = self._options
-        self._gate = RolloutGate(alone=options.rollout_seqs, beside_chats=options.rollout_seqs_beside_chats)
         self._sampler = RolloutSampler(self._llm, self._gate)
 
     async def stop(self) -> None:
@@ -228,10 +231,10 @@ class VllmEngine:
             raise EngineDown(health.detail)
 
 
-def _arguments(options: EngineOptions, checkpoint: Path) -> tuple[Namespace, bool]:
+def _is_cpu() -> bool:
     from vllm.platforms import current_platform
 
-    on_cpu = bool(current_platform.is_cpu())
-    if on_cpu:
-        require_plugin()
-    return arguments(options, checkpoint, on_cpu=on_cpu), on_cpu
+    if not current_platform.is_cpu():
+        return False
+    require_plugin()
+    return True

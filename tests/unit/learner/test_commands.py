@@ -9,8 +9,7 @@ import pytest
 from thumbwheel.cli import main
 from thumbwheel.errors import ConfigurationError
 from thumbwheel_learner import commands
-from thumbwheel_learner.score import NoRewardModel, _pairs, _read
-from thumbwheel_learner.settings import from_environment
+from thumbwheel_learner.score import _pairs, _read
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -67,7 +66,6 @@ def test_malformed_lines_keep_their_numbers_and_good_ones_become_pairs(tmp_path:
     first, second = _pairs(lines)
     assert (first.messages, first.chosen) == ([{"role": "user", "content": "hi"}], "hello")
     assert (first.conversation_id, second.user) == (second.conversation_id, "ann")
-
 
 
 def test_the_command_line_shows_both(capsys: pytest.CaptureFixture[str]) -> None:

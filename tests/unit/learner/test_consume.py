@@ -3,11 +3,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.learner_events import feedback, turn
 from sqlalchemy import Engine
 from sqlmodel import select
-
+from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
+
 from thumbwheel.bus import BusUnavailable, OffsetOutOfRange, TopicPartition
 from thumbwheel.events import FEEDBACK, LearnerCommand, PolicyRouted, encode, now_ms, wrap
 from thumbwheel.types import Thumb

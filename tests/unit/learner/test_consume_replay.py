@@ -9,11 +9,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.learner_events import feedback, turn
 from sqlalchemy import Connection, Engine, event
 from sqlmodel import select
-
+from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
+
 from thumbwheel.bus import Record
 from thumbwheel.events import Envelope, LearnerCommand, PolicyRouted, wrap
 from thumbwheel.types import Thumb
@@ -31,8 +31,8 @@ def histories(draw: st.DrawFn) -> list[Envelope]:
     """Events as the service may write them, the same one possibly more than once and in any order."""
     made: list[Envelope] = []
     for n in range(draw(st.integers(1, 6))):
-        for status in draw(st.lists(st.sampled_from(["lost", "cut", "complete"]), max_size=2)):
-            made.append(wrap(turn(n, status=status), event_id=f"t-{n}-{status}"))
+        statuses = draw(st.lists(st.sampled_from(["lost", "cut", "complete"]), max_size=2))
+        made += [wrap(turn(n, status=status), event_id=f"t-{n}-{status}") for status in statuses]
         for revision in range(1, draw(st.integers(0, 4)) + 1):
             value = draw(st.sampled_from(["up", "down"]))
             given_ = feedback(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
+
 from thumbwheel.events import Envelope, FeedbackRecorded, wrap
 from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Flag, Outcome, Rating, Thumb
 from thumbwheel_learner.consume import Consumer

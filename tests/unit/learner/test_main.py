@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus, fake_adapter
 from tests.learner_stages import Script
+
 from thumbwheel.events import LearnerCommand, LearnerReported, PolicyPublished, decode, now_ms, wrap
 from thumbwheel.types import LearnerStatus
 from thumbwheel_learner.main import Parts
@@ -169,7 +169,11 @@ def learner_process(tmp_path: Path, **environment: str) -> subprocess.Popen[str]
     given = {f"THUMBWHEEL_{name}": value for name, value in environment.items()}
     paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "THUMBWHEEL_DATA": str(tmp_path / "data"), **given}
     return subprocess.Popen(
-        [sys.executable, "-m", "thumbwheel_learner"], env=paths, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "thumbwheel_learner"],
+        env=paths,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
-
 from tests.learner_fakes import MemoryBus, fake_adapter
+
 from thumbwheel.artifact import MANIFEST, OutsideStore, read_verified, sha256_file
 from thumbwheel.bus import BusUnavailable
 from thumbwheel.events import POLICIES, PolicyPublished, decode

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
-
 from tests.learner_events import feedback
 from tests.learner_fakes import MemoryBus
 from tests.learner_stages import Script, fill, runner
+
 from thumbwheel.bus import BusUnavailable
 from thumbwheel.events import wrap
 from thumbwheel_learner.consume import Consumer
@@ -34,7 +34,9 @@ def runs(engine: Engine) -> list[RunRow]:
         return list(session.exec(select(RunRow).order_by(RunRow.started_ms)))
 
 
-def test_a_run_goes_through_its_stages_in_order_and_is_published(engine: Engine, tmp_path: Path, script: Script) -> None:
+def test_a_run_goes_through_its_stages_in_order_and_is_published(
+    engine: Engine, tmp_path: Path, script: Script
+) -> None:
     fill(engine)
     row = runner(engine, tmp_path, script).start(trigger="now", stages=ALL)
     assert script.lines() == WHOLE
@@ -74,7 +76,10 @@ def test_a_failing_stage_fails_the_run_and_no_other(engine: Engine, tmp_path: Pa
 
     script.before = explode
     one = runner(engine, tmp_path, script)
-    assert (one.start(trigger="now", stages=ALL).state, last_run(engine).reason) == ("failed", "ValueError: nan in the loss")
+    assert (one.start(trigger="now", stages=ALL).state, last_run(engine).reason) == (
+        "failed",
+        "ValueError: nan in the loss",
+    )
     assert one.resume() is None
     script.before = lambda stage: None
     assert one.start(trigger="now", stages=ALL).state == "published"

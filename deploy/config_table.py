@@ -112,7 +112,7 @@ def computed(value: ast.expr | None) -> object:
 def tidy(meaning: str) -> str:
     """A sentence on one line, without the separators before it, safe inside a table."""
     text = " ".join(meaning.lstrip(":;. ").split()).replace("|", "\\|")
-    return text[:1].upper() + text[1:]
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def in_words(field: str) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from thumbwheel import events
 from thumbwheel.bus import Record
-from thumbwheel.events import PolicyPublished
+from thumbwheel.events import PolicyPublished, PolicyRouted
 from thumbwheel_service.errors import TooMany, Unavailable
 from thumbwheel_service.policies.service import PolicyService
 
@@ -17,7 +17,7 @@ _RETRY_SECONDS = 1.0
 
 
 class PolicyFollower:
-    """Hands every published version to `PolicyService`, in order; what is not understood is skipped and logged.
+    """Hands published versions and moved routes to `PolicyService`, in order; what is not understood is skipped.
 
     `records` gives the whole topic from its beginning, again after every restart: versions seen before are left alone.
     """
@@ -43,12 +43,13 @@ class PolicyFollower:
         except msgspec.MsgspecError as error:
             _log.error("record %d of %s is not understood and skipped: %s", record.offset, record.topic, error)
             return
-        if not isinstance(event, PolicyPublished):
-            return
         while True:
             try:
-                await self._policies.published(event)
+                if isinstance(event, PolicyPublished):
+                    await self._policies.published(event)
+                elif isinstance(event, PolicyRouted):
+                    await self._policies.routed(event)
                 return
             except (Unavailable, TooMany) as error:
-                _log.warning("policy %s waits: %s", event.version, error)
+                _log.warning("a policy waits: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)

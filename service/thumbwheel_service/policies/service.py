@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlmodel import Session
 
-from thumbwheel.events import PolicyPublished
+from thumbwheel.events import PolicyPublished, PolicyRouted
 from thumbwheel.types import PolicyList, PolicyVersion
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.tables import PolicyRow
@@ -64,6 +64,7 @@ class PolicyService:
         self._metrics = metrics
         self._promote = promote
         self._lock = asyncio.Lock()
+        self._epoch = 0
         self._loaded: dict[str, tuple[Served, Fetched]] = {}
         self._once_live: list[str] = []
         self._waiting: list[str] = []
@@ -74,6 +75,7 @@ class PolicyService:
         async with self._lock:
             await asyncio.get_running_loop().run_in_executor(None, self._shelf.open, self._engine.info)
             row = await self._writer.run(repository.route)
+            self._epoch = row.epoch
             self._metrics.policy_epoch.set(row.epoch)
             wanted, back_to = row.version, row.previous
             for version in dict.fromkeys((wanted, back_to, BASE)):
@@ -124,6 +126,20 @@ class PolicyService:
                 await self._let_go()
                 return
             await self._move(served, "published", begun)
+
+    async def routed(self, event: PolicyRouted) -> None:
+        """Take the route that another replica has moved to; our own moves are no news. Raises `Unavailable`."""
+        async with self._lock:
+            if event.epoch <= self._epoch:
+                return
+            self._epoch = event.epoch
+            try:
+                served = await self._ensure(event.version)
+            except (Rejected, AdapterRefused, Missing, NotServable) as error:
+                _log.error("policy %s is live elsewhere and cannot be served here: %s", event.version, error.detail)
+                self._metrics.policy_rejections.inc()
+                return
+            await self._take(served, event.epoch)
 
     async def promote(self, version: str) -> PolicyList:
         """A person says yes; raises `UnknownVersion`, `NotServable`."""
@@ -200,13 +216,18 @@ class PolicyService:
             return row.epoch, seconds
 
         epoch, seconds = await self._writer.run(unit)
-        self._router.route(served)
-        self._waiting = [version for version in self._waiting if version != served.version]
-        self._once_live = [version for version in self._once_live if version != served.version] + [served.version]
-        self._metrics.policy_epoch.set(epoch)
         self._metrics.policy_swaps.inc()
         self._metrics.swap_seconds.observe(seconds)
         _log.info("policy %s is live (%s, epoch %d, %.3f s)", served.version, reason, epoch, seconds)
+        await self._take(served, epoch)
+
+    async def _take(self, served: Served, epoch: int) -> None:
+        """Let new chats take the version."""
+        self._router.route(served)
+        self._epoch = epoch
+        self._waiting = [version for version in self._waiting if version != served.version]
+        self._once_live = [version for version in self._once_live if version != served.version] + [served.version]
+        self._metrics.policy_epoch.set(epoch)
         await self._let_go()
 
     async def _ensure(self, version: str) -> Served:

@@ -29,7 +29,7 @@ KEY = b"k" * 64
 class Wheel:
     """One service process's policies; `restart` is the next process on the same state."""
 
-    def __init__(self, folder: Path, database: Engine, promote: Promotion = "auto") -> None:
+    def __init__(self, folder: Path, database: Engine, promote: Promotion = "auto", private: str = "private") -> None:
         self.folder = folder
         self.database = database
         self.store = folder / "store"
@@ -48,7 +48,7 @@ class Wheel:
         self.engine = FakeEngine(info=info)
         self.router = Router("thumbwheel")
         self.writer, self.reader, self.metrics = Writer(database), Reader(database), Metrics()
-        self.shelf = ArtifactShelf(self.store, folder / "private", KEY, reserved=frozenset({"thumbwheel"}))
+        self.shelf = ArtifactShelf(self.store, folder / private, KEY, reserved=frozenset({"thumbwheel"}))
         self.policies = PolicyService(
             self.engine, self.router, self.shelf, self.writer, self.reader, self.metrics, promote=promote
         )

@@ -264,3 +264,21 @@ async def test_the_follower_waits_out_an_outage_and_skips_what_it_does_not_under
     await wheel.engine.start()
     await asyncio.wait_for(task, 5)
     assert wheel.router.live.version == "v1"
+
+
+async def test_a_replica_takes_the_route_that_another_has_moved(wheel: Wheel) -> None:
+    other = Wheel(wheel.folder, wheel.database, private="other")
+    await other.policies.restore()
+    await wheel.offer("v1")
+    moved = wheel.events()[-1]
+    assert isinstance(moved, PolicyRouted)
+
+    await other.policies.published(published(wheel.store, "v1"))
+    assert other.router.live.version == "base"
+    await other.policies.routed(moved)
+    assert other.router.live.version == "v1"
+    await other.policies.routed(moved)
+    await wheel.policies.routed(moved)
+    assert (await wheel.policies.list()).epoch == 1
+    assert wheel.engine.every_load == ["v1@1"]
+    await other.close()

@@ -31,6 +31,7 @@ from thumbwheel_service.db.engine import connect
 from thumbwheel_service.db.migrate import migrate
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.writer import Writer
+from thumbwheel_service.docs_page import DocsPage
 from thumbwheel_service.engine.protocol import PolicyEngine
 from thumbwheel_service.feedback import routes as feedback_routes
 from thumbwheel_service.feedback.service import FeedbackService
@@ -142,7 +143,9 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         logging_config=None,
-        openapi_config=OpenAPIConfig(title="Thumbwheel", version=thumbwheel.__version__, path="/docs"),
+        openapi_config=OpenAPIConfig(
+            title="Thumbwheel", version=thumbwheel.__version__, path="/docs", render_plugins=[DocsPage()]
+        ),
     )
     openapi.add_components(app.openapi_schema)
     app.state.stopping = core.log.stop

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from litestar import Response
-from sqlalchemy import delete, insert, select
-from sqlmodel import Session, SQLModel, col
+from sqlalchemy import bindparam, delete, insert, select
+from sqlmodel import Session
 
 from thumbwheel import routes
 from thumbwheel.events import now_ms
-from thumbwheel_service.db.tables import IdempotencyRow
+from thumbwheel_service.db.tables import IdempotencyRow, table_of
 from thumbwheel_service.errors import BadInput, Unprocessable
 from thumbwheel_service.http import AnyRequest, answer
 
@@ -22,7 +22,11 @@ EXPIRY_HOURS = 24
 REPLAYED_HEADER = "idempotency-replayed"
 EXPIRY_HEADER = "idempotency-key-expiry"
 """Seconds for which a key is remembered; on every answer to a request that carried one."""
-_table = SQLModel.metadata.tables["idempotency"]
+_table = table_of(IdempotencyRow)
+_mine = (_table.c.tenant == bindparam("tenant")) & (_table.c.key == bindparam("key"))
+_FIND = select(_table.c.digest, _table.c.status, _table.c.body, _table.c.expires_ms).where(_mine)
+_FORGET = delete(_table).where(_mine)
+_REMEMBER = insert(_table)
 _MAX_LENGTH = 255
 
 
@@ -73,18 +77,18 @@ def apply_once(session: Session, request: Once | None, work: Callable[[Session],
     if request is None:
         return work(session)
     now = now_ms()
-    mine = (col(IdempotencyRow.tenant) == request.tenant, col(IdempotencyRow.key) == request.key)
-    columns = (_table.c.digest, _table.c.status, _table.c.body, _table.c.expires_ms)
-    stored = session.execute(select(*columns).where(*mine)).one_or_none()
+    connection = session.connection()
+    mine = {"tenant": request.tenant, "key": request.key}
+    stored = connection.execute(_FIND, mine).one_or_none()
     if stored is not None and stored.expires_ms > now:
         if stored.digest != request.digest:
             raise KeyReused("this idempotency key was used with another request", field="Idempotency-Key")
         return Answer(stored.status, stored.body, replayed=True)
     if stored is not None:
-        session.execute(delete(_table).where(*mine))
+        connection.execute(_FORGET, mine)
     result = work(session)
     row = request._asdict() | {"status": result.status, "body": result.body}
-    session.execute(insert(_table), row | {"expires_ms": now + EXPIRY_HOURS * 3_600_000})
+    connection.execute(_REMEMBER, row | {"expires_ms": now + EXPIRY_HOURS * 3_600_000})
     return result
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import insert, select, update
-from sqlmodel import Session, SQLModel, col
+from sqlmodel import Session, col
 
 from thumbwheel.errors import ConfigurationError
 from thumbwheel.events import DEFAULT_TENANT, now_ms
 from thumbwheel_service.auth.guard import Scope
-from thumbwheel_service.db.tables import ApiKeyRow
+from thumbwheel_service.db.tables import ApiKeyRow, table_of
 from thumbwheel_service.errors import Missing
 
-_table = SQLModel.metadata.tables["api_key"]
+_table = table_of(ApiKeyRow)
 _FORM = re.compile(r"tw-(?P<prefix>[0-9a-f]{12})\.(?P<secret>[A-Za-z0-9_\-]{43})")
 
 

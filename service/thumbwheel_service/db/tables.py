@@ -3,7 +3,9 @@
 # SQLModel types __tablename__ as a declared_attr; a plain string is its documented use.
 # pyright: reportAssignmentType=false
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text
+from typing import Any, cast
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text
 from sqlmodel import Field, SQLModel
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
@@ -91,7 +93,7 @@ class FeedbackRow(SQLModel, table=True):
     __tablename__ = "feedback"
     __table_args__ = (
         Index("feedback_natural", "tenant", "natural_key", unique=True),
-        Index("feedback_completion", "tenant", "completion_id"),
+        Index("feedback_completion", "completion_id"),
         Index("feedback_conversation", "tenant", "conversation_id"),
         Index("feedback_other", "other_completion_id"),
         Index("feedback_recent", "tenant", "created_ms", "feedback_id"),
@@ -185,3 +187,8 @@ class ApiKeyRow(SQLModel, table=True):
     created_ms: int = Field(sa_type=_BIG)
     expires_ms: int | None = Field(default=None, sa_type=_BIG)
     revoked_ms: int | None = Field(default=None, sa_type=_BIG)
+
+
+def table_of(row: type[SQLModel]) -> Table:
+    """The table behind a row class, for the paths that go without the ORM."""
+    return SQLModel.metadata.tables[str(cast(Any, row).__tablename__)]

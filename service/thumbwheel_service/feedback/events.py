@@ -2,12 +2,12 @@
 
 from thumbwheel.events import Envelope, FeedbackRecorded, wrap
 from thumbwheel.types import Comparison, Feedback
-from thumbwheel_service.db.tables import FeedbackRow
+from thumbwheel_service.feedback.rows import Piece
 from thumbwheel_service.feedback.target import Target
 from thumbwheel_service.turns import repository as turns
 
 
-def recorded(row: FeedbackRow, feedback: Feedback, target: Target) -> Envelope:
+def recorded(row: Piece, feedback: Feedback, target: Target) -> Envelope:
     """The event of the row's revision; its id is made of the feedback's id and the revision, so none comes twice."""
     completion = target.completion
     spoken = turns.said(completion, target.choice) if completion else turns.Said([], None)
@@ -20,7 +20,7 @@ def recorded(row: FeedbackRow, feedback: Feedback, target: Target) -> Envelope:
         completion_id=completion.completion_id if completion else None,
         conversation_id=target.conversation_id,
         policy_version=completion.policy_version if completion else None,
-        turn_status=turns.status_of(completion) if completion else None,
+        turn_status=completion.status if completion else None,
         messages=spoken.messages,
         answer=spoken.answer,
         other_answer=_other_answer(feedback, target),

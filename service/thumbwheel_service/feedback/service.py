@@ -18,10 +18,10 @@ from thumbwheel.types import (
     FeedbackRecord,
 )
 from thumbwheel_service.db.reader import Reader
-from thumbwheel_service.db.tables import FeedbackRow
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.errors import Conflicting, Missing, ServiceError
 from thumbwheel_service.feedback import repository
+from thumbwheel_service.feedback.rows import Piece, decode_feedback, encode_feedback, to_record
 from thumbwheel_service.feedback.target import Target, find_again, resolve
 from thumbwheel_service.http import decode, to_problem
 from thumbwheel_service.idempotency import Answer, Once, apply_once
@@ -104,7 +104,7 @@ class FeedbackService:
 
     async def get(self, tenant: str, feedback_id: str) -> FeedbackRecord:
         """The current revision; raises `UnknownFeedback`."""
-        return await self._reader.run(lambda session: repository.to_record(_find(session, tenant, feedback_id)))
+        return await self._reader.run(lambda session: to_record(_find(session, tenant, feedback_id)))
 
     async def history(self, tenant: str, feedback_id: str) -> FeedbackHistory:
         """Every revision; raises `UnknownFeedback`."""
@@ -135,11 +135,12 @@ def put(session: Session, tenant: str, feedback: Feedback) -> Stored:
     row = repository.by_natural_key(session, tenant, target.natural_key)
     moment = now_ms()
     if row is None:
-        _refuse_taken(session, target)
+        if isinstance(feedback, Critique | Demonstration):
+            _refuse_taken(session, target)
         return Stored("created", repository.create(session, tenant, feedback, target, moment))
     _refuse_other_target(row, feedback, target)
-    if not row.retracted and row.body == repository.encode_feedback(feedback):
-        return Stored("same", repository.to_record(row))
+    if not row.retracted and row.body == encode_feedback(feedback):
+        return Stored("same", to_record(row))
     return Stored("changed", repository.revise(session, row, feedback, target, retracted=False, moment=moment))
 
 
@@ -147,8 +148,8 @@ def retract(session: Session, tenant: str, feedback_id: str) -> Stored:
     """The unit of `FeedbackService.retract`; what is retracted already stays as it is."""
     row = _find(session, tenant, feedback_id)
     if row.retracted:
-        return Stored("same", repository.to_record(row))
-    feedback = repository.decode_feedback(row.body)
+        return Stored("same", to_record(row))
+    feedback = decode_feedback(row.body)
     target = find_again(session, tenant, feedback, feedback_id, row.natural_key)
     return Stored("retracted", repository.revise(session, row, feedback, target, retracted=True, moment=now_ms()))
 
@@ -166,7 +167,7 @@ def _put_item(session: Session, tenant: str, index: int, item: msgspec.Raw, stor
     return FeedbackBatchItem(index=index, status=done.status, record=done.record)
 
 
-def _find(session: Session, tenant: str, feedback_id: str) -> FeedbackRow:
+def _find(session: Session, tenant: str, feedback_id: str) -> Piece:
     row = repository.by_id(session, feedback_id)
     if row is None or row.tenant != tenant:
         raise UnknownFeedback(f"no feedback {feedback_id!r}")
@@ -178,11 +179,11 @@ def _refuse_taken(session: Session, target: Target) -> None:
         raise IdTaken(f"feedback_id {target.feedback_id!r} is taken", field="feedback_id")
 
 
-def _refuse_other_target(row: FeedbackRow, feedback: Feedback, target: Target) -> None:
+def _refuse_other_target(row: Piece, feedback: Feedback, target: Target) -> None:
     """A client-chosen id stays with what it was first given for: kind, answer and person."""
     if not isinstance(feedback, Critique | Demonstration):
         return
-    before = repository.decode_feedback(row.body)
+    before = decode_feedback(row.body)
     completion_id = target.completion.completion_id if target.completion else None
     same = (
         row.kind == type(feedback).__name__.lower()
@@ -197,14 +198,14 @@ def _refuse_other_target(row: FeedbackRow, feedback: Feedback, target: Target) -
 
 
 def _history(session: Session, tenant: str, feedback_id: str) -> FeedbackHistory:
-    record = repository.to_record(_find(session, tenant, feedback_id))
+    record = to_record(_find(session, tenant, feedback_id))
     revisions = [
         msgspec.structs.replace(
             record,
             revision=revision.revision,
             retracted=revision.retracted,
             updated_ms=revision.created_ms,
-            feedback=repository.decode_feedback(revision.body),
+            feedback=revision.feedback,
         )
         for revision in repository.revisions(session, feedback_id)
     ]

@@ -8,10 +8,10 @@ from sqlmodel import Session
 
 from thumbwheel.events import new_id
 from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Feedback, Flag, Outcome, Rating, Thumb
-from thumbwheel_service.db.tables import CompletionRow
 from thumbwheel_service.errors import BadInput, Missing
 from thumbwheel_service.turns import repository as turns
 from thumbwheel_service.turns.messages import check_messages
+from thumbwheel_service.turns.repository import Completion
 
 OnAnswer = Thumb | Rating | Flag | Comparison | Correction | Critique
 _encoder = msgspec.json.Encoder()
@@ -41,9 +41,9 @@ class Target(NamedTuple):
     feedback_id: str
     """Proposed id, if the natural key is new."""
     natural_key: str
-    completion: CompletionRow | None = None
+    completion: Completion | None = None
     choice: int = 0
-    other: CompletionRow | None = None
+    other: Completion | None = None
     other_choice: int = 0
     conversation_id: str | None = None
 
@@ -93,11 +93,11 @@ def find_again(session: Session, tenant: str, feedback: Feedback, feedback_id: s
     )
 
 
-def _on(row: CompletionRow, choice: int, feedback_id: str, natural_key: str) -> Target:
+def _on(row: Completion, choice: int, feedback_id: str, natural_key: str) -> Target:
     return Target(feedback_id, natural_key, row, choice, conversation_id=row.conversation_id)
 
 
-def _answer(session: Session, tenant: str, completion_id: str, choice: int, prefix: str = "") -> CompletionRow:
+def _answer(session: Session, tenant: str, completion_id: str, choice: int, prefix: str = "") -> Completion:
     row = turns.find(session, tenant, completion_id, field=f"{prefix}completion_id")
     if choice >= row.n:
         raise BadChoice(f"completion {completion_id!r} has {row.n} choice(s), counted from 0", field=f"{prefix}choice")

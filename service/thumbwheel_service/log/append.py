@@ -4,16 +4,25 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, select, text, update
-from sqlmodel import Session, SQLModel, col
+from sqlalchemy import bindparam, delete, insert, select, text, update
+from sqlmodel import Session
 
 from thumbwheel.bus import NewRecord, TopicPartition, partition_of
 from thumbwheel.events import TOPICS, Envelope, encode, now_ms, topic_and_key
-from thumbwheel_service.db.tables import LogHead, LogRow
+from thumbwheel_service.db.tables import LogHead, LogRow, table_of
 from thumbwheel_service.errors import BadInput
 from thumbwheel_service.log.signal import APPENDED
 
-_log = SQLModel.metadata.tables["log"]
+_log = table_of(LogRow)
+_head = table_of(LogHead)
+_at = (_head.c.topic == bindparam("at_topic")) & (_head.c.partition == bindparam("at_partition"))
+_KNOWN = select(_log.c.event_id).where(_log.c.event_id.in_(bindparam("ids", expanding=True)))
+_INSERT = insert(_log)
+_RESERVE = update(_head).where(_at).values(next=_head.c.next + bindparam("count")).returning(_head.c.next)
+_BEGIN = text(
+    "INSERT INTO log_head (topic, partition, next, first) VALUES (:at_topic, :at_partition, 0, 0) "
+    "ON CONFLICT (topic, partition) DO NOTHING"
+)
 
 
 class UnknownTopic(BadInput):
@@ -40,7 +49,8 @@ def append_records(session: Session, records: Sequence[NewRecord]) -> int:
     if not records:
         return 0
     ids = [r.event_id for r in records]
-    known = set(session.execute(select(col(LogRow.event_id)).where(col(LogRow.event_id).in_(ids))).scalars())
+    connection = session.connection()
+    known = set(connection.execute(_KNOWN, {"ids": ids}).scalars())
     groups: dict[tuple[str, int], dict[str, NewRecord]] = defaultdict(dict)
     for record in records:
         if record.event_id not in known:
@@ -63,7 +73,7 @@ def append_records(session: Session, records: Sequence[NewRecord]) -> int:
             }
             for i, record in enumerate(fresh.values())
         ]
-        session.execute(insert(_log), rows)
+        connection.execute(_INSERT, rows)
         if TOPICS[topic].compacted:
             _compact(session, topic, partition, rows)
         grown.add(TopicPartition(topic, partition))
@@ -81,20 +91,10 @@ def _compact(session: Session, topic: str, partition: int, rows: Sequence[dict[s
 
 def _reserve(session: Session, topic: str, partition: int, count: int) -> int:
     """Take `count` offsets of a partition; returns the first."""
-    statement = (
-        update(LogHead)
-        .where(col(LogHead.topic) == topic, col(LogHead.partition) == partition)
-        .values(next=col(LogHead.next) + count)
-        .returning(col(LogHead.next))
-    )
-    reached = session.execute(statement, execution_options={"synchronize_session": False}).scalar_one_or_none()
+    connection = session.connection()
+    at = {"at_topic": topic, "at_partition": partition}
+    reached = connection.execute(_RESERVE, at | {"count": count}).scalar_one_or_none()
     if reached is None:
-        session.execute(
-            text(
-                "INSERT INTO log_head (topic, partition, next, first) VALUES (:t, :p, 0, 0) "
-                "ON CONFLICT (topic, partition) DO NOTHING"
-            ),
-            {"t": topic, "p": partition},
-        )
-        reached = session.execute(statement, execution_options={"synchronize_session": False}).scalar_one()
+        connection.execute(_BEGIN, at)
+        reached = connection.execute(_RESERVE, at | {"count": count}).scalar_one()
     return int(reached) - count

@@ -7,18 +7,18 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from sqlalchemy import insert, select, update
-from sqlmodel import Session, SQLModel, col
+from sqlmodel import Session, col
 
 from thumbwheel.bus import BusError, BusUnavailable, EventBus, NewRecord, TopicPartition
 from thumbwheel.events import TOPICS
 from thumbwheel_service.db.reader import Reader
-from thumbwheel_service.db.tables import LogHead, LogRow, RelayRow
+from thumbwheel_service.db.tables import LogHead, LogRow, RelayRow, table_of
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.errors import Conflicting, Unavailable
 from thumbwheel_service.log.signal import LogSignal
 
 _log = logging.getLogger(__name__)
-_relay = SQLModel.metadata.tables["relay"]
+_relay = table_of(RelayRow)
 PARTITIONS = tuple(TopicPartition(t.name, p) for t in TOPICS.values() for p in range(t.partitions))
 _BATCH = 500
 _BATCH_BYTES = 4 << 20

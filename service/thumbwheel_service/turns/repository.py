@@ -1,19 +1,20 @@
 """Turns in the database: finding, storing and reading them back."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import insert, or_, select, tuple_, update
-from sqlmodel import Session, SQLModel, col
+from sqlalchemy import bindparam, insert, select, tuple_, update
+from sqlmodel import Session
 
 from thumbwheel.events import TurnCompleted, now_ms
 from thumbwheel.types import FeedbackRecord, Message, Turn, TurnStatus
-from thumbwheel_service.db.tables import CompletionRow, UnstoredRow
+from thumbwheel_service.db.tables import CompletionRow, UnstoredRow, table_of
 from thumbwheel_service.errors import BadInput, Conflicting, Missing
 
-_completion = SQLModel.metadata.tables["completion"]
+_completion = table_of(CompletionRow)
+_unstored = table_of(UnstoredRow)
 _body_decoder = msgspec.json.Decoder(TurnCompleted)
 _body_encoder = msgspec.json.Encoder()
 
@@ -34,6 +35,29 @@ class BadCursor(BadInput):
     """The cursor was not made by an earlier page."""
 
     code = "invalid_cursor"
+
+
+class Completion(NamedTuple):
+    """A row of the table, read without the ORM: this is the path of every piece of feedback."""
+
+    completion_id: str
+    tenant: str
+    conversation_id: str
+    policy_version: str
+    model: str
+    user: str | None
+    status: TurnStatus
+    origin: Literal["chat", "import"]
+    n: int
+    created_ms: int
+    finished_ms: int | None
+    body: bytes | None
+
+
+_COLUMNS = [_completion.c[name] for name in Completion._fields]
+_FIND = select(*_COLUMNS).where(_completion.c.completion_id == bindparam("id"))
+_FIND_UNSTORED = select(_unstored.c.tenant).where(_unstored.c.completion_id == bindparam("id"))
+_INSERT = insert(_completion)
 
 
 class _ToldChoice(Struct):
@@ -58,19 +82,28 @@ class Said(NamedTuple):
     answer: str | None
 
 
-def find(session: Session, tenant: str, completion_id: str, *, field: str | None = None) -> CompletionRow:
+def find(session: Session, tenant: str, completion_id: str, *, field: str | None = None) -> Completion:
     """The completion as it is now; raises `UnknownCompletion`, or `NotStored` for a chat with `store: false`."""
-    statement = select(CompletionRow).where(col(CompletionRow.completion_id) == completion_id)
-    row = session.execute(statement, execution_options={"populate_existing": True}).scalar_one_or_none()
-    if row is not None and row.tenant == tenant:
-        return row
-    unstored = session.get(UnstoredRow, completion_id)
-    if unstored is not None and unstored.tenant == tenant:
+    completion = find_any(session, completion_id)
+    if completion is not None and completion.tenant == tenant:
+        return completion
+    if session.connection().execute(_FIND_UNSTORED, {"id": completion_id}).scalar_one_or_none() == tenant:
         raise NotStored("this chat was asked for with store: false; nothing of it was kept", field=field)
     raise UnknownCompletion(f"no completion {completion_id!r}", field=field)
 
 
-def said(row: CompletionRow, choice: int) -> Said:
+def find_any(session: Session, completion_id: str) -> Completion | None:
+    """The completion, whoever's it is."""
+    row = session.connection().execute(_FIND, {"id": completion_id}).one_or_none()
+    return None if row is None else Completion._make(row)
+
+
+def is_unstored(session: Session, completion_id: str) -> bool:
+    """Whether the id belongs to a chat with `store: false`."""
+    return session.connection().execute(_FIND_UNSTORED, {"id": completion_id}).first() is not None
+
+
+def said(row: Completion, choice: int) -> Said:
     """What the prompt was and what choice `choice` answered."""
     if row.body is None:
         return Said([], None)
@@ -78,17 +111,10 @@ def said(row: CompletionRow, choice: int) -> Said:
     return Said(told.messages, next((c.text for c in told.choices if c.index == choice), None))
 
 
-def status_of(row: CompletionRow) -> TurnStatus:
-    """The status column, typed."""
-    return cast(TurnStatus, row.status)
-
-
 def conversation_exists(session: Session, tenant: str, conversation_id: str) -> bool:
     """Whether any turn of this conversation was recorded."""
-    statement = select(col(CompletionRow.completion_id)).where(
-        col(CompletionRow.tenant) == tenant, col(CompletionRow.conversation_id) == conversation_id
-    )
-    return session.execute(statement.limit(1)).first() is not None
+    theirs = (_completion.c.tenant == tenant) & (_completion.c.conversation_id == conversation_id)
+    return session.execute(select(_completion.c.completion_id).where(theirs).limit(1)).first() is not None
 
 
 def encode_body(turn: TurnCompleted) -> bytes:
@@ -119,7 +145,7 @@ def insert_complete(session: Session, tenant: str, turn: TurnCompleted) -> None:
         "finished_ms": turn.finished_ms,
         "body": encode_body(turn),
     }
-    session.execute(insert(_completion), values)
+    session.connection().execute(_INSERT, values)
 
 
 def mark_lost(session: Session, replica: str, boot: str) -> list[str]:
@@ -127,19 +153,11 @@ def mark_lost(session: Session, replica: str, boot: str) -> list[str]:
 
     `owner` is `<replica>/<boot>`. The caller writes the pending events of their feedback.
     """
-    dead = (
-        col(CompletionRow.status) == "open",
-        or_(
-            col(CompletionRow.owner).is_(None),
-            col(CompletionRow.owner).startswith(f"{replica}/", autoescape=True),
-        ),
-        or_(col(CompletionRow.owner).is_(None), col(CompletionRow.owner) != f"{replica}/{boot}"),
-    )
-    ids = list(session.execute(select(col(CompletionRow.completion_id)).where(*dead)).scalars())
-    session.execute(
-        update(_completion).where(*dead).values(status="lost", finished_ms=now_ms()),
-        execution_options={"synchronize_session": False},
-    )
+    owner = _completion.c.owner
+    ours = owner.startswith(f"{replica}/", autoescape=True) & (owner != f"{replica}/{boot}")
+    dead = (_completion.c.status == "open") & (owner.is_(None) | ours)
+    ids = list(session.execute(select(_completion.c.completion_id).where(dead)).scalars())
+    session.execute(update(_completion).where(dead).values(status="lost", finished_ms=now_ms()))
     return ids
 
 
@@ -151,18 +169,18 @@ def page(
     user: str | None,
     cursor: str | None,
     limit: int,
-) -> tuple[list[CompletionRow], str | None]:
+) -> tuple[list[Completion], str | None]:
     """Turns newest first, and the cursor of the next page; raises `BadCursor`."""
-    statement = select(CompletionRow).where(col(CompletionRow.tenant) == tenant)
+    statement = select(*_COLUMNS).where(_completion.c.tenant == tenant)
     if conversation_id is not None:
-        statement = statement.where(col(CompletionRow.conversation_id) == conversation_id)
+        statement = statement.where(_completion.c.conversation_id == conversation_id)
     if user is not None:
-        statement = statement.where(col(CompletionRow.user) == user)
-    key = tuple_(col(CompletionRow.created_ms), col(CompletionRow.completion_id))
+        statement = statement.where(_completion.c.user == user)
     if cursor is not None:
+        key = tuple_(_completion.c.created_ms, _completion.c.completion_id)
         statement = statement.where(key < tuple_(*parse_cursor(cursor)))
-    statement = statement.order_by(col(CompletionRow.created_ms).desc(), col(CompletionRow.completion_id).desc())
-    rows = list(session.execute(statement.limit(limit + 1)).scalars())
+    statement = statement.order_by(_completion.c.created_ms.desc(), _completion.c.completion_id.desc())
+    rows = [Completion._make(row) for row in session.connection().execute(statement.limit(limit + 1))]
     more = len(rows) > limit
     rows = rows[:limit]
     return rows, f"{rows[-1].created_ms}~{rows[-1].completion_id}" if more else None
@@ -176,7 +194,7 @@ def parse_cursor(cursor: str) -> tuple[int, str]:
     return int(moment), identifier
 
 
-def to_turn(row: CompletionRow, feedback: Sequence[FeedbackRecord] = ()) -> Turn:
+def to_turn(row: Completion, feedback: Sequence[FeedbackRecord] = ()) -> Turn:
     """The turn as the API returns it; an open or lost one has no messages and no choices."""
     if row.body is not None:
         return of_event(decode_body(row.body), feedback)
@@ -184,8 +202,8 @@ def to_turn(row: CompletionRow, feedback: Sequence[FeedbackRecord] = ()) -> Turn
         completion_id=row.completion_id,
         conversation_id=row.conversation_id,
         policy_version=row.policy_version,
-        status=status_of(row),
-        origin=cast(Literal["chat", "import"], row.origin),
+        status=row.status,
+        origin=row.origin,
         created_ms=row.created_ms,
         finished_ms=row.finished_ms,
         user=row.user,

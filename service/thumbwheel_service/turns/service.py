@@ -8,7 +8,6 @@ from sqlmodel import Session
 from thumbwheel.events import TurnCompleted, new_id, now_ms, wrap
 from thumbwheel.types import FeedbackRecord, Turn, TurnChoice, TurnIn, TurnPage
 from thumbwheel_service.db.reader import Reader
-from thumbwheel_service.db.tables import CompletionRow, UnstoredRow
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.errors import BadInput, Conflicting
 from thumbwheel_service.feedback import repository as feedback
@@ -16,6 +15,7 @@ from thumbwheel_service.idempotency import Answer, Once, apply_once
 from thumbwheel_service.log.append import append_events
 from thumbwheel_service.turns import repository
 from thumbwheel_service.turns.messages import check_messages
+from thumbwheel_service.turns.repository import Completion
 
 IMPORTED = "import"
 """Policy version of answers that none of our policies gave."""
@@ -119,17 +119,17 @@ def _bring(session: Session, tenant: str, turn: TurnIn) -> tuple[int, Turn]:
     return 201, repository.of_event(event)
 
 
-def _existing(session: Session, tenant: str, completion_id: str | None) -> CompletionRow | None:
+def _existing(session: Session, tenant: str, completion_id: str | None) -> Completion | None:
     if completion_id is None:
         return None
-    row = session.get(CompletionRow, completion_id, populate_existing=True)
+    row = repository.find_any(session, completion_id)
     foreign = row is not None and row.tenant != tenant
-    if foreign or session.get(UnstoredRow, completion_id) is not None:
+    if foreign or repository.is_unstored(session, completion_id):
         raise TurnExists(f"completion_id {completion_id!r} is taken", field="completion_id")
     return row
 
 
-def _same(row: CompletionRow, turn: TurnIn) -> bool:
+def _same(row: Completion, turn: TurnIn) -> bool:
     """Whether the row is what this turn would have become; what the turn leaves open is taken from the row."""
     if row.origin != "import" or row.body is None:
         return False
@@ -162,6 +162,6 @@ def _completed(
     )
 
 
-def _with_feedback(session: Session, tenant: str, rows: Sequence[CompletionRow]) -> list[Turn]:
+def _with_feedback(session: Session, tenant: str, rows: Sequence[Completion]) -> list[Turn]:
     spoken: dict[str, list[FeedbackRecord]] = feedback.of_completions(session, tenant, [r.completion_id for r in rows])
     return [repository.to_turn(row, spoken[row.completion_id]) for row in rows]

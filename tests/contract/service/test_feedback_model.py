@@ -25,6 +25,7 @@ from thumbwheel.types import (
 )
 from thumbwheel_service.db.tables import FeedbackRow
 from thumbwheel_service.feedback import repository
+from thumbwheel_service.feedback.rows import decode_feedback
 from thumbwheel_service.feedback.service import put, retract
 from thumbwheel_service.idempotency import Answer, Once, apply_once
 
@@ -133,7 +134,7 @@ class Run:
             history = {r.feedback_id: repository.revisions(session, r.feedback_id) for r in rows}
             mine = {piece.feedback_id for piece in self.model.pieces.values()}
             heard = [event for event in events(session) if event.feedback_id in mine]
-        found = {natural(f := repository.decode_feedback(r.body)): (r.revision, r.retracted, f) for r in rows}
+        found = {natural(f := decode_feedback(r.body)): (r.revision, r.retracted, f) for r in rows}
         assert found == {k: (p.revision, p.retracted, p.feedback) for k, p in self.model.pieces.items()}
         for row in rows:
             assert [r.revision for r in history[row.feedback_id]] == list(range(1, row.revision + 1))
@@ -146,7 +147,7 @@ class Run:
             else:
                 last = told[-1]
                 assert (last.revision, last.retracted) == (row.revision, row.retracted)
-                assert last.feedback == repository.decode_feedback(row.body)
+                assert last.feedback == decode_feedback(row.body)
                 if row.completion_id:
                     assert last.answer == "AB"[getattr(last.feedback, "choice", 0)]
                     assert last.turn_status == "complete"

@@ -144,6 +144,16 @@ async def test_the_openapi_document_is_whole(running: Running) -> None:
     assert named <= set(document["components"]["schemas"])
 
 
+async def test_the_docs_page_names_every_route_and_loads_nothing_from_elsewhere(running: Running) -> None:
+    answer = await running.http.get("/docs")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    document = (await running.http.get("/docs/openapi.json")).json()
+    assert [path for path in document["paths"] if f"<code>{path}</code>" not in answer.text] == []
+    assert "<script" not in answer.text
+    assert "http://" not in answer.text
+    assert "https://" not in answer.text
+
+
 def references(node: Any) -> list[str]:
     if isinstance(node, dict):
         own = [str(node["$ref"]).rpartition("/")[2]] if "$ref" in node else []

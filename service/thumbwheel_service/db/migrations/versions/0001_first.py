@@ -120,7 +120,7 @@ def _feedback() -> None:
         sa.PrimaryKeyConstraint("feedback_id"),
     )
     op.create_index("feedback_natural", "feedback", ["tenant", "natural_key"], unique=True)
-    op.create_index("feedback_completion", "feedback", ["tenant", "completion_id"])
+    op.create_index("feedback_completion", "feedback", ["completion_id"])
     op.create_index("feedback_conversation", "feedback", ["tenant", "conversation_id"])
     op.create_index("feedback_other", "feedback", ["other_completion_id"])
     op.create_index("feedback_recent", "feedback", ["tenant", "created_ms", "feedback_id"])

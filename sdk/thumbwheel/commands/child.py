@@ -1,4 +1,4 @@
-"""`python -m thumbwheel.commands.child PARENT MODULE`: run a module that must not outlive its parent.
+"""`python -m thumbwheel.commands.child PARENT MODULE [ARGUMENT …]`: run a module that must not outlive its parent.
 
 The kernel sends SIGTERM when the parent dies, even by SIGKILL (Linux; elsewhere nothing watches). The setting survives
 the exec into the module's own interpreter.
@@ -12,16 +12,16 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def main(parent: int, module: str) -> None:
-    """Tie this process to `parent` and become `python -m module`; leaves at once when the parent is gone already."""
+def main(parent: int, module: str, *arguments: str) -> None:
+    """Tie this process to `parent` and become `python -m module arguments`; leaves at once when the parent is gone already."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
         sys.exit("the parent has gone")
-    os.execv(sys.executable, [sys.executable, "-m", module])
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])

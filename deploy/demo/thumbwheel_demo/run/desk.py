@@ -61,7 +61,8 @@ class Desk:
         self.plan.data.mkdir(parents=True)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "thumbwheel.cli", "up", "--port", str(port), "--data", str(self.plan.data)]
+        command = [sys.executable, "-m", "thumbwheel.commands.child", str(os.getpid()), "thumbwheel.cli"]
+        command += ["up", "--port", str(port), "--data", str(self.plan.data)]
         if self.plan.model:
             command += ["--model", self.plan.model]
         with self.plan.log.open("wb") as log:

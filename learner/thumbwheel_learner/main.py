@@ -108,27 +108,33 @@ class Parts:
         """Consume, schedule and report until `stop` is set."""
         settings = self.settings
         consuming = threading.Thread(target=self.consumer.run, args=(self.stop,), name="consume")
-        schedule = self._schedule(make_stages(self))
+        schedule: Schedule | None = None
         with self.metrics.serve(settings.metrics_port):
             consuming.start()
             try:
+                schedule = self._schedule(make_stages(self))
                 self._tidy()
                 schedule.start()
                 log.info("learning from %s for %s, state in %s", settings.bus, self.base, settings.data)
                 self.stop.wait()
             finally:
                 self.stop.set()
-                schedule.stop()
+                if schedule is not None:
+                    schedule.stop()
                 consuming.join()
                 self.reporter.resting("stopped", "stopped")
                 self.reporter.send(force=True)
 
     def progress(self, stage: str, share: float, detail: str) -> None:
         """What training calls as it gets on; raises `Stopped` when somebody wants the learner to end."""
-        if self.stop.is_set():
-            raise Stopped(f"stopped in {stage}")
-        self.reporter.training(None, stage, share, detail)
+        self.check()
+        self.reporter.training(stage, share, detail)
         self.metrics.progress(stage, share)
+
+    def check(self) -> None:
+        """Raises `Stopped` when somebody wants the learner to end."""
+        if self.stop.is_set():
+            raise Stopped("told to stop")
 
     def _schedule(self, stages: Mapping[str, "Stage"]) -> Schedule:
         settings, training = self.settings, self.settings.training
@@ -184,6 +190,7 @@ def _real_stages(parts: Parts) -> Mapping[str, "Stage"]:
             store=settings.artifacts,
             key=parts.key,
             base_model=parts.fingerprint,
+            check=parts.check,
             on_wait=lambda reason: parts.progress("waiting", 0.0, reason),
         )
         engine.clean()

@@ -9,8 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -36,6 +35,7 @@ CANDIDATES = "candidates"
 BASE = "base"
 _SAMPLE_S = 900.0
 _LOAD_S = 120.0
+_CHECK_S = 0.25
 
 
 class RolloutFailed(LearnerError):
@@ -67,8 +67,9 @@ class _Candidate(NamedTuple):
 class ServiceRollouts:
     """Samples from the serving engine at low priority; outlives restarts of the service.
 
-    One candidate is loaded at a time, each under a new path. `http` carries the base URL and the admin key; `on_wait`
-    is called before every retry and may raise to give up early. Close it to unload the candidate.
+    One candidate is loaded at a time, each under a new path. `http` carries the base URL and the admin key. `check` is
+    called while answers are awaited, `on_wait` before every retry; what they raise ends the sampling, `check` at once
+    and for good: it closes `http`. Close it to unload the candidate.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ServiceRollouts:
         sequences_per_call: int = 128,
         calls_at_once: int = 2,
         patience_s: float = 600.0,
+        check: Callable[[], None] = lambda: None,
         on_wait: Callable[[str], None] = lambda reason: None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -93,6 +95,7 @@ class ServiceRollouts:
         self._sequences = sequences_per_call
         self._calls_at_once = calls_at_once
         self._patience_s = patience_s
+        self._check = check
         self._on_wait = on_wait
         self._sleep = sleep
         self._clock = clock
@@ -127,9 +130,16 @@ class ServiceRollouts:
         ]
         if adapter is not None:
             self._current(adapter)
-        with ThreadPoolExecutor(self._calls_at_once, thread_name_prefix="rollouts") as pool:
-            results = list(pool.map(partial(self._sample, adapter), requests))
-        return list(itertools.chain.from_iterable(results))
+        pool = ThreadPoolExecutor(self._calls_at_once, thread_name_prefix="rollouts")
+        calls = [pool.submit(self._sample, adapter, request) for request in requests]
+        try:
+            while wait(calls, timeout=_CHECK_S, return_when=FIRST_EXCEPTION).not_done:
+                self._check_or_hang_up()
+                if any(call.done() and call.exception() for call in calls):
+                    break
+            return list(itertools.chain.from_iterable(call.result() for call in calls))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         """Unload the candidate and remove its files; a service that is away forgets it by itself."""
@@ -142,6 +152,14 @@ class ServiceRollouts:
         """Remove what an earlier learner left behind, in the store and in the engine."""
         for folder in sorted((self._store / CANDIDATES).glob("*")):
             self._forget(_Candidate("", f"{CANDIDATES}/{folder.name}", folder.name))
+
+    def _check_or_hang_up(self) -> None:
+        """When `check` raises, nobody waits for the calls under way: the connections are closed under them."""
+        try:
+            self._check()
+        except BaseException:
+            self._http.close()
+            raise
 
     def _sample(self, adapter: Path | None, request: RolloutRequest) -> list[list[Rollout]]:
         """One call, loading the candidate again when the service has forgotten it."""
@@ -190,7 +208,7 @@ class ServiceRollouts:
                 shutil.rmtree(self._store / candidate.artifact, ignore_errors=True)
 
     def _forget(self, candidate: _Candidate) -> None:
-        with contextlib.suppress(httpx.TransportError):
+        with contextlib.suppress(httpx.TransportError, RuntimeError):
             self._http.delete(f"/internal/candidates/{candidate.name}", timeout=10.0)
         shutil.rmtree(self._store / candidate.artifact, ignore_errors=True)
 
@@ -216,6 +234,8 @@ class ServiceRollouts:
                 method, path, content=msgspec.msgpack.encode(body), headers=headers, timeout=timeout
             )
         except httpx.TransportError as error:
+            if self._http.is_closed:
+                raise RolloutFailed("stopped while sampling") from error
             raise _Away(str(error) or type(error).__name__) from error
         if response.is_success:
             try:

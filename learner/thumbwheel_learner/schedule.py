@@ -22,6 +22,10 @@ from thumbwheel_learner.store.tables import RunRow
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
+ARRIVAL_MS = 1_000
+"""What a label may take from the service's log to the bus."""
+PATIENCE_MS = 15_000
+"""How long a demand waits for the store to follow the bus."""
 
 
 class Runs(Protocol):
@@ -129,7 +133,7 @@ class Schedule:
         return row
 
     def _resume(self) -> RunRow | None:
-        self._reporter.training(unfinished_runs(self._engine)[0].run_id, "resuming", 0.0, "")
+        self._reporter.training("resuming", 0.0, "")
         return self._runs.resume()
 
     def _start_if_due(self) -> RunRow | None:
@@ -145,13 +149,13 @@ class Schedule:
         if due is None:
             self._reporter.resting("idle", self._outlook(new))
             return None
-        if demand is not None and self._caught_up_ms() <= demand.created_ms and self._is_recent(demand):
+        if demand is not None and self._labels_may_be_on_their_way(demand):
             return None
         if self._is_settling():
             self._reporter.resting("idle", "a run is due and waits until the service has followed the last version")
             return None
         self._interval_due.clear()
-        self._reporter.training(None, "snapshot", 0.0, f"started ({due.trigger})")
+        self._reporter.training("snapshot", 0.0, f"started ({due.trigger})")
         return self._runs.start(trigger=due.trigger, stages=due.stages)
 
     def _due(self, demand: Demand | None, new: int) -> Due | None:
@@ -174,9 +178,10 @@ class Schedule:
         """Whether the store has followed the bus at least once since this learner started."""
         return self._caught_up_ms() >= self._began_ms
 
-    def _is_recent(self, demand: Demand) -> bool:
-        """The labels given before the demand are waited for, but not for ever."""
-        return self._clock() - demand.created_ms < 15_000
+    def _labels_may_be_on_their_way(self, demand: Demand) -> bool:
+        """Whether labels given before the demand may still be unread; they are waited for, but not for ever."""
+        age_ms = self._clock() - demand.created_ms
+        return age_ms < ARRIVAL_MS or (age_ms < PATIENCE_MS and self._caught_up_ms() <= demand.created_ms)
 
     def _is_settling(self) -> bool:
         """Whether the service may be about to follow the last version, which the next run should start from."""

@@ -101,11 +101,10 @@ class Workshop:
 
     def ppo(self, given: StageInput) -> StageOutcome:
         """Practise on logged prompts against the reward model, unless that is no better than chance."""
-        model = self.model()
         found = self._reward_for_ppo(given)
         if isinstance(found, str):
             return StageOutcome(result={"skipped": found}, reason=found)
-        config = self.recipe.ppo
+        model, config = self.model(), self.recipe.ppo
         evidence = self.evidence(given)
         prompts = [p.prompt_token_ids or model.tokens.prompt_ids(p.messages) for p in evidence.training.prompts]
         rows = demo_rows(evidence.training, model, config.max_prompt + config.max_tokens) if config.sft_coef else []

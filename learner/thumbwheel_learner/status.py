@@ -32,22 +32,20 @@ class StatusReporter:
         self._state: State = "idle"
         self._stage: str | None = None
         self._share: float | None = None
-        self._run_id: str | None = None
         self._detail = "starting"
         self._trouble = ""
         self._sent: LearnerStatus | None = None
         self._sent_at = -HEARTBEAT_S
 
-    def training(self, run_id: str | None, stage: str, share: float, detail: str) -> None:
+    def training(self, stage: str, share: float, detail: str) -> None:
         """A run got on."""
         with self._lock:
             self._state, self._stage, self._share, self._detail = "training", stage, share, detail
-            self._run_id = run_id or self._run_id
 
     def resting(self, state: State, detail: str) -> None:
         """No run is going on, and why."""
         with self._lock:
-            self._state, self._stage, self._share, self._run_id, self._detail = state, None, None, None, detail
+            self._state, self._stage, self._share, self._detail = state, None, None, detail
 
     def trouble(self, detail: str) -> None:
         """Something outside training is wrong; shown until it is called with an empty text."""
@@ -60,13 +58,12 @@ class StatusReporter:
         run, reward = last_run(self._engine), reward_model(self._engine)
         open_runs = unfinished_runs(self._engine)
         with self._lock:
-            if self._state == "training" and self._run_id is None and open_runs:
-                self._run_id = open_runs[0].run_id
+            going_on = open_runs[0].run_id if open_runs and self._state == "training" else None
             return LearnerStatus(
                 state=self._state,
                 stage=self._stage,
                 progress=self._share,
-                run_id=self._run_id,
+                run_id=going_on,
                 detail=f"{self._detail}; {self._trouble}" if self._trouble else self._detail,
                 labels_total=total,
                 labels_new=new,
@@ -118,5 +115,10 @@ def run_figures(run: RunRow) -> dict[str, Any]:
         "started_ms": run.started_ms,
         "finished_ms": run.finished_ms,
         "seconds": ((run.finished_ms or run.started_ms) - run.started_ms) / 1000,
-        "stages": msgspec.json.decode(run.detail),
+        "stages": {stage: _brief(result) for stage, result in msgspec.json.decode(run.detail).items()},
     }
+
+
+def _brief(result: dict[str, Any]) -> dict[str, Any]:
+    """Without the iteration-by-iteration history, which is in the manifest and too long to repeat every second."""
+    return {name: value for name, value in result.items() if name != "history"}

@@ -1,6 +1,8 @@
 """A whole run on a tiny model, with nothing faked but the serving engine: from stored feedback to a signed artifact."""
 
 import contextlib
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +23,14 @@ from thumbwheel_learner.plan import Recipe
 from thumbwheel_learner.ppo_state import PpoConfig
 from thumbwheel_learner.publish import Publisher
 from thumbwheel_learner.reward import RewardConfig
-from thumbwheel_learner.run import Runner, RunPlan
+from thumbwheel_learner.run import Runner, RunPlan, Stopped
 from thumbwheel_learner.sampler import TransformersSampler
+from thumbwheel_learner.score import NoRewardModel, score_file
+from thumbwheel_learner.settings import Settings
 from thumbwheel_learner.sft import SftConfig
 from thumbwheel_learner.stage import Parent
 from thumbwheel_learner.stages import Workshop
+from thumbwheel_learner.store.runs import reward_model
 from thumbwheel_learner.store.session import connect, migrate
 
 KEY = b"k" * 64
@@ -77,42 +82,93 @@ def people(engine: Engine, model: PolicyModel, count: int = 96) -> None:
         pass
 
 
-def test_feedback_becomes_a_signed_artifact_that_the_service_would_accept(base: Path, tmp_path: Path) -> None:
-    engine, bus, store = connect(f"sqlite:///{tmp_path / 'learner.db'}"), MemoryBus(), tmp_path / "artifacts"
-    migrate(engine)
-    model = load_policy(base)
-    people(engine, model)
-    fingerprint = base_fingerprint(base)
-    seen: list[tuple[str, float]] = []
-    workshop = Workshop(
-        engine=engine,
-        data=tmp_path,
-        base=fingerprint,
-        model=lambda: model,
-        rollouts=lambda policy: contextlib.nullcontext(TransformersSampler(policy)),
-        publisher=Publisher(engine, bus, store=store, key=KEY, promote="auto"),
-        recipe=RECIPE,
-    )
-    runner = Runner(
-        engine,
-        RunPlan(data=tmp_path, base=fingerprint, min_labels=50, max_prompts=1000),
-        workshop.stages(),
-        live=lambda: Parent("base", None),
-        progress=lambda stage, share, detail: seen.append((stage, share)),
-    )
-    row = runner.start(trigger="now", stages=("reward", "sft", "ppo"))
-    assert row.state == "published", (row.reason, row.detail)
+class Desk:
+    """Everything of a learner but its bus, its service and its clock."""
+
+    def __init__(self, base: Path, data: Path) -> None:
+        self.base = base
+        self.data = data
+        self.bus = MemoryBus()
+        self.store = data / "artifacts"
+        self.engine = connect(f"sqlite:///{data / 'learner.db'}")
+        self.seen: list[tuple[str, float]] = []
+        self.stop_at: tuple[str, float] | None = None
+        migrate(self.engine)
+
+    def progress(self, stage: str, share: float, detail: str) -> None:
+        self.seen.append((stage, share))
+        if (stage, share) == self.stop_at:
+            self.stop_at = None
+            raise Stopped("please")
+
+    def runner(self, model: PolicyModel) -> Runner:
+        """As a new process would make it, with a model of its own."""
+        fingerprint = base_fingerprint(self.base)
+        workshop = Workshop(
+            engine=self.engine,
+            data=self.data,
+            base=fingerprint,
+            model=lambda: model,
+            rollouts=lambda policy: contextlib.nullcontext(TransformersSampler(policy)),
+            publisher=Publisher(self.engine, self.bus, store=self.store, key=KEY, promote="auto"),
+            recipe=RECIPE,
+        )
+        plan = RunPlan(data=self.data, base=fingerprint, min_labels=50, max_prompts=1000)
+        live = lambda: Parent("base", None)  # noqa: E731
+        return Runner(self.engine, plan, workshop.stages(), live=live, progress=self.progress)
+
+
+@pytest.fixture(scope="module")
+def desk(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    desk = Desk(base, tmp_path_factory.mktemp("data"))
+    yield desk
+    desk.engine.dispose()
+
+
+def test_feedback_becomes_a_signed_artifact_though_the_learner_stops_in_the_middle(desk: Desk) -> None:
+    model = load_policy(desk.base)
+    people(desk.engine, model)
+    desk.stop_at = ("ppo", 0.5)
+    with pytest.raises(Stopped):
+        desk.runner(model).start(trigger="now", stages=("reward", "sft", "ppo"))
+    row = desk.runner(load_policy(desk.base)).resume()
+    assert row is not None
+    assert (row.state, row.attempts) == ("published", 2), (row.reason, row.detail)
     assert row.version is not None
-    _, manifest = read_verified(store, row.version, KEY)
-    assert (manifest.parent, manifest.base_model, manifest.rank) == ("base", fingerprint, 8)
+    assert [share for stage, share in desk.seen if stage == "ppo"] == [0.0, 0.5, 0.0, 1.0, 1.0]
+    assert [stage for stage, share in desk.seen if share == 0.0].count("sft") == 1
+
+    _, manifest = read_verified(desk.store, row.version, KEY)
+    assert (manifest.parent, manifest.base_model, manifest.rank) == ("base", base_fingerprint(desk.base), 8)
     assert manifest.snapshot["hash"] == row.snapshot
     assert manifest.snapshot["counts"]["corrections"] == 24
     assert manifest.verdict["accepted"] is True
     assert manifest.metrics["kl_to_base"] > 0
     assert manifest.reward_model["auc"]["mean"] > 0.5
-    [event] = [decode(record.value).event for record in bus.events(POLICIES.name)]
+    [event] = [decode(record.value).event for record in desk.bus.events(POLICIES.name)]
     assert isinstance(event, PolicyPublished)
     assert event.version == row.version
-    assert {stage for stage, _ in seen} == {"snapshot", "reward", "sft", "ppo", "gate", "publish"}
-    assert all(0 <= share <= 1 for _, share in seen)
-    engine.dispose()
+    assert {stage for stage, _ in desk.seen} == {"snapshot", "reward", "sft", "ppo", "gate", "publish"}
+    assert all(0 <= share <= 1 for _, share in desk.seen)
+
+
+def test_its_reward_model_scores_a_preference_file_it_never_saw(desk: Desk, tmp_path: Path) -> None:
+    """Runs on what the test above left behind."""
+    file = tmp_path / "pairs.jsonl"
+    pairs = [
+        {"prompt": f"question {n}", "chosen": GOOD[n % 2], "rejected": f"{n} ry hat;;{n * 7}on ut w \u007f he"}
+        for n in range(40)
+    ]
+    file.write_text("\n".join(["no json", *map(json.dumps, pairs)]))
+    settings = Settings(model=str(desk.base), data=desk.data)
+    (desk.data / "signing.key").write_bytes(KEY)
+    row = reward_model(desk.engine)
+    assert row is not None
+    [version] = [path.name for path in desk.store.iterdir()]
+    for named in (None, version):
+        report = score_file(settings, file, version=named)
+        assert (report["reward_model"], report["pairs"], report["malformed"][0]["line"]) == (row.reward_id, 40, 1)
+        assert set(report["models"]) == {"reward_model", "longer_wins", "shorter_wins", "bag_of_bigrams"}
+        assert report["models"]["reward_model"]["accuracy"]["mean"] > 0.6
+    with pytest.raises(NoRewardModel, match="v99"):
+        score_file(settings, file, version="v99")

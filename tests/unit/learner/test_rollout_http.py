@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,3 +189,27 @@ def test_what_an_earlier_learner_left_is_removed_at_the_start(service: FakeServi
     rollouts(service).clean()
     assert service.loaded == []
     assert list((service.store / "candidates").iterdir()) == []
+
+
+def test_a_stop_does_not_wait_for_the_answer(service: FakeService) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    class Stop(Exception):
+        pass
+
+    def stop() -> None:
+        if asked.is_set():
+            raise Stop
+
+    def never_answer(request: httpx.Request) -> httpx.Response | None:
+        asked.set()
+        over.wait(30)
+        return None
+
+    service.fail = never_answer
+    engine = rollouts(service, check=stop)
+    with pytest.raises(Stop):
+        sample(engine, None)
+    assert not over.is_set()
+    over.set()
+    engine.close()

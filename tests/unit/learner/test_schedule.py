@@ -5,16 +5,16 @@ from sqlalchemy import Engine
 
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
-from thumbwheel.events import LearnerCommand, PolicyRejected, PolicyRouted, wrap
+from thumbwheel.events import LearnerCommand, PolicyRejected, PolicyRouted, now_ms, wrap
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.metrics import Metrics
 from thumbwheel_learner.run import RunInterrupted, Stopped
-from thumbwheel_learner.schedule import Schedule, Triggers
+from thumbwheel_learner.schedule import ARRIVAL_MS, PATIENCE_MS, Schedule, Triggers
 from thumbwheel_learner.status import StatusReporter
 from thumbwheel_learner.store.runs import open_run, unfinished_runs, update_run
 from thumbwheel_learner.store.tables import RunRow
 
-NOW = 1_000_000_000_000
+NOW = now_ms()
 
 
 class FakeRuns:
@@ -76,10 +76,9 @@ class World:
             pass
 
     def command(self, word: str, *stages: str) -> None:
-        from thumbwheel.events import now_ms
-
-        self.happens(LearnerCommand(command=word, stages=list(stages), created_ms=now_ms()))
-        self.caught_up = 2**60
+        self.happens(LearnerCommand(command=word, stages=list(stages), created_ms=self.now))
+        self.now += ARRIVAL_MS
+        self.caught_up = self.now
 
     def labels(self, count: int, first: int = 0) -> None:
         self.happens(*(event for n in range(first, first + count) for event in (turn(n), feedback(n))))
@@ -114,9 +113,8 @@ def test_a_demand_waits_until_the_labels_before_it_are_stored(engine: Engine) ->
     world = World(engine)
     world.command("now")
     world.caught_up = NOW
-    world.now = world.consumer.caught_up_ms
     assert world.schedule.look() is None
-    world.caught_up = 2**60
+    world.now += PATIENCE_MS
     assert world.schedule.look() is not None
 
 
@@ -160,6 +158,7 @@ def test_a_pause_outlives_a_restart_and_keeps_demands_for_the_resume(engine: Eng
     again.caught_up = 2**60
     assert again.schedule.look() is None
     world.command("resume")
+    again.now = world.now
     assert again.schedule.look() is not None
 
 

@@ -3,7 +3,9 @@ from sqlalchemy import Engine
 from tests.learner_fakes import MemoryBus
 from thumbwheel.events import LearnerReported, decode
 from thumbwheel.types import LearnerStatus
-from thumbwheel_learner.status import HEARTBEAT_S, StatusReporter
+from thumbwheel_learner.status import HEARTBEAT_S, StatusReporter, run_figures
+from thumbwheel_learner.store.runs import open_run
+from thumbwheel_learner.store.tables import RunRow
 
 
 def reported(bus: MemoryBus) -> list[LearnerStatus]:
@@ -26,9 +28,14 @@ def test_a_change_is_reported_once_and_a_sign_of_life_follows(engine: Engine) ->
 def test_training_is_reported_every_time_with_its_stage(engine: Engine) -> None:
     bus = MemoryBus()
     reporter = StatusReporter(engine, bus)
-    reporter.training("run-1", "ppo", 0.5, "iteration 8/16")
+    going_on = RunRow(
+        run_id="run-1", state="running", stage="ppo", stages="ppo", trigger="now", parent="base", base="f", frozen_ms=1,
+        started_ms=1,
+    )  # fmt: skip
+    open_run(engine, going_on)
+    reporter.training("ppo", 0.5, "iteration 8/16")
     assert reporter.send()
-    reporter.training(None, "ppo", 0.75, "iteration 12/16")
+    reporter.training("ppo", 0.75, "iteration 12/16")
     assert reporter.send()
     last = reported(bus)[-1]
     assert (last.state, last.stage, last.progress, last.run_id) == ("training", "ppo", 0.75, "run-1")
@@ -50,3 +57,13 @@ def test_trouble_is_shown_beside_the_detail_until_it_is_over(engine: Engine) -> 
     assert reporter.status().detail == "3 new labels; newer_schema: upgrade"
     reporter.trouble("")
     assert reporter.status().detail == "3 new labels"
+
+
+def test_the_long_history_of_a_run_is_left_to_the_manifest() -> None:
+    run = RunRow(
+        run_id="r", state="published", stage="publish", stages="ppo", trigger="now", parent="base", base="f",
+        frozen_ms=1, started_ms=1000, finished_ms=3500, detail='{"ppo":{"kl":1.5,"history":[{"kl":1}]}}',
+    )  # fmt: skip
+    figures = run_figures(run)
+    assert (figures["outcome"], figures["seconds"]) == ("published", 2.5)
+    assert figures["stages"] == {"ppo": {"kl": 1.5}}

@@ -1,0 +1,103 @@
+"""What the stages decide before any model is loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from thumbwheel_learner.examples import Snapshot
+from thumbwheel_learner.plan import recipe_of
+from thumbwheel_learner.progress import silent
+from thumbwheel_learner.settings import Training
+from thumbwheel_learner.stage import Parent, StageInput
+from thumbwheel_learner.stages import Workshop, provenance
+from thumbwheel_learner.store.runs import add_result, keep_reward_model, open_run, spare_reward_models, update_run
+from thumbwheel_learner.store.tables import RewardModelRow, RunRow
+
+BASE = "f" * 64
+EMPTY = Snapshot(hash="h", created_ms=0, pairs=[], judged=[], demos=[], prompts=[], counts={})
+
+
+def no_model() -> Any:
+    raise AssertionError("no model is needed to decide this")
+
+
+@pytest.fixture
+def workshop(engine: Engine, tmp_path: Path) -> Workshop:
+    nothing: Any = None
+    return Workshop(
+        engine=engine, data=tmp_path, base=BASE, model=no_model, rollouts=nothing, publisher=nothing,
+        recipe=recipe_of(Training()),
+    )  # fmt: skip
+
+
+def given(tmp_path: Path, **results: dict[str, Any]) -> StageInput:
+    stages = ("reward", "sft", "ppo")
+    return StageInput("run-1", tmp_path / "run-1" / "ppo", EMPTY, {}, Parent("base", None), results, stages, silent)
+
+
+def reward(**changes: Any) -> dict[str, Any]:
+    figures = {"id": "rm-1", "folder": "reward_models/rm-1", "sees": "training", "base": BASE}
+    return figures | {"auc": {"mean": 0.8}, "pair_accuracy": {"mean": None}} | changes
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (reward(auc={"mean": 0.5}), "no better than chance: auc 0.50"),
+        (reward(auc={"mean": None}, pair_accuracy={"mean": 0.4}), "no better than chance: pair_accuracy 0.40"),
+        (reward(auc={"mean": None}), "could not be checked"),
+        (reward(sees="all"), "saw the judge's labels"),
+        (reward(base="other"), "another base"),
+        ({"skipped": "no labels"}, "there is no reward model: no labels"),
+    ],
+)
+def test_ppo_is_left_out_with_a_reason(workshop: Workshop, tmp_path: Path, found: dict[str, Any], words: str) -> None:
+    outcome = workshop.ppo(given(tmp_path, reward=found))
+    assert outcome.state is None
+    assert words in outcome.result["skipped"]
+
+
+def test_ppo_without_a_reward_stage_needs_an_earlier_reward_model(workshop: Workshop, tmp_path: Path) -> None:
+    assert "include the reward stage" in workshop.ppo(given(tmp_path)).reason
+
+
+def test_a_run_in_which_nothing_was_trained_ends_at_the_gate_saying_why(workshop: Workshop, tmp_path: Path) -> None:
+    outcome = workshop.gate(given(tmp_path, sft={"skipped": "no corrections"}, ppo={"skipped": "chance"}))
+    assert (outcome.state, outcome.reason) == ("halted", "no policy was trained (sft: no corrections; ppo: chance)")
+
+
+def test_what_was_trained_last_is_the_candidate(tmp_path: Path) -> None:
+    both = given(tmp_path, sft={"adapter": "sft/adapter"}, ppo={"adapter": "ppo/adapter"})
+    only = given(tmp_path, sft={"adapter": "sft/adapter"}, ppo={"skipped": "chance"})
+    assert both.trained_adapter() == tmp_path / "run-1" / "ppo" / "adapter"
+    assert only.trained_adapter() == tmp_path / "run-1" / "sft" / "adapter"
+    assert given(tmp_path).trained_adapter() is None
+
+
+def test_a_manifest_names_the_distance_to_the_base_and_the_reward_model_that_was_used(tmp_path: Path) -> None:
+    verdict = {"kl": 2.0, "kl_base": 3.0, "accepted": True}
+    trained = provenance(given(tmp_path, gate=verdict, ppo={"reward_model": "rm-0", "kl": 2.5}), BASE)
+    assert (trained.metrics["kl_to_base"], trained.metrics["kl_to_parent"]) == (3.0, 2.0)
+    assert (trained.metrics["ppo"]["kl"], trained.reward_model) == (2.5, {"id": "rm-0"})
+    assert provenance(given(tmp_path, reward=reward(), gate=verdict), BASE).reward_model["id"] == "rm-1"
+
+
+def test_reward_models_behind_versions_are_kept_and_only_spare_ones_go(engine: Engine) -> None:
+    for n in range(8):
+        run = RunRow(
+            run_id=f"run-{n}", state="running", stage="", stages="", trigger="", parent="base", base=BASE, frozen_ms=n,
+            started_ms=n,
+        )  # fmt: skip
+        open_run(engine, run)
+        row = RewardModelRow(
+            reward_id=f"rm-{n}", run_id=f"run-{n}", folder=f"f{n}", snapshot="h", metrics="{}", created_ms=n
+        )
+        keep_reward_model(engine, row)
+        update_run(engine, f"run-{n}", state="published" if n in (0, 3) else "rejected")
+    add_result(engine, "run-3", "ppo", {"reward_model": "rm-2"})
+    spare = spare_reward_models(engine)
+    assert sorted(row.folder for row in spare) == ["f1", "f4"]
+    assert spare_reward_models(engine) == []
+

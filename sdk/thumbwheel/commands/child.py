@@ -13,7 +13,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(parent: int, module: str, *arguments: str) -> None:
-    """Tie this process to `parent` and become `python -m module arguments`; leaves at once when the parent is gone already."""
+    """Tie this process to `parent` and become `python -m module`; leaves at once when the parent is gone."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:

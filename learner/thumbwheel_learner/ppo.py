@@ -26,7 +26,6 @@ from thumbwheel_learner.labels import Row
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.ppo_estimators import (
     gae,
-    sequence_kl,
     token_rewards,
     whiten,
 )
@@ -146,8 +145,8 @@ def _iterate(
 
     # 2. Log-probabilities of policy and reference; the distance so far decides whether the run may go on.
     experience = observe(run, asked, rollouts)
-    kl = sequence_kl(experience.logprobs, experience.reference, experience.mask)
-    metrics = {"answers": float(len(rollouts)), "kl": float(kl.mean()), "kl_coef": run.controller.coef}
+    kl = float(experience.kl.sum(dim=1).mean())
+    metrics = {"answers": float(len(rollouts)), "kl": kl, "kl_coef": run.controller.coef}
     metrics["kl_base"] = kl_to_base(run, experience)
     if metrics["kl"] > config.kl_budget and run.iteration > 0:
         run.stopped = f"KL {metrics['kl']:.1f} went over the budget of {config.kl_budget:.1f} nats per answer"
@@ -235,6 +234,7 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
         mask=torch.arange(shape[1])[None, :] < sizes[:, None],
         logprobs=torch.zeros(shape),
         reference=torch.zeros(shape),
+        kl=torch.zeros(shape),
         behaviour=torch.zeros(shape),
         values=torch.zeros(shape),
         states=[torch.empty(0)] * len(answers),
@@ -242,18 +242,19 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
     entropy = 0.0
     for group in batches_of(out, config.batch_tokens):
         batch, rows = out.batch(group, model.tokens.pad_id), torch.tensor(group)[:, None]
-        columns = torch.arange(batch.mask.shape[1])[None, :]
+        columns, targets = torch.arange(batch.mask.shape[1])[None, :], batch.targets.to(model.device)
         with model.using(POLICY):
-            scores = model.score_answers(batch, config.temperature)
-        with model.using(REFERENCE):
             states = model.answer_states(model.hidden(batch), batch)
-            reference = model.token_scores(states, batch.targets.to(model.device), config.temperature).logprobs
+        with model.using(REFERENCE):
+            reference_states = model.answer_states(model.hidden(batch), batch)
+        scores = model.token_scores(states, targets, config.temperature)
+        reference = model.token_scores(reference_states, targets, config.temperature).logprobs
         out.logprobs[rows, columns] = batch.unflatten(scores.logprobs.cpu())
         out.reference[rows, columns] = batch.unflatten(reference.cpu())
-        for i, answer_states in zip(group, states.split([len(answers[i]) for i in group]), strict=True):
+        out.kl[rows, columns] = batch.unflatten(model.token_kl(states, reference_states, config.temperature).cpu())
+        out.values[rows, columns] = batch.unflatten(run.values(batch, reference_states).cpu())
+        for i, answer_states in zip(group, reference_states.split([len(answers[i]) for i in group]), strict=True):
             out.states[i] = answer_states
-        values = run.values(batch, states)
-        out.values[rows, columns] = batch.unflatten(values.cpu())
         entropy += float(scores.entropy.sum())
     for i, rollout in enumerate(rollouts):
         out.behaviour[i, : len(rollout.logprobs)] = torch.tensor(rollout.logprobs)
@@ -263,13 +264,14 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
 
 @torch.no_grad()
 def kl_to_base(run: PpoRun, experience: Experience, most: int = 64) -> float:
-    """Mean KL per answer to the bare base, on the first `most` answers."""
-    group = list(range(min(most, len(experience.answers))))
-    batch = experience.batch(group, run.model.tokens.pad_id)
-    with run.model.using():
-        base = batch.unflatten(run.model.score_answers(batch, run.config.temperature).logprobs.cpu())
-    width = base.shape[1]
-    return float(sequence_kl(experience.logprobs[group, :width], base, experience.mask[group, :width]).mean())
+    """Mean KL(policy ‖ bare base) per answer, along the first `most` answers."""
+    model = run.model
+    batch = experience.batch(range(min(most, len(experience.answers))), model.tokens.pad_id)
+    with model.using(POLICY):
+        states = model.answer_states(model.hidden(batch), batch)
+    with model.using():
+        base_states = model.answer_states(model.hidden(batch), batch)
+    return float(model.token_kl(states, base_states, run.config.temperature).sum()) / len(batch.mask)
 
 
 def batches_of(experience: Experience, batch_tokens: int) -> Iterator[list[int]]:

@@ -47,16 +47,6 @@ def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> T
     return rewards
 
 
-def sequence_kl(logprobs: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """[B] estimate of KL(policy ‖ reference) per answer in nats from on-policy samples.
-
-    Sum over tokens of r - 1 - log r with r = reference/policy: unbiased, never negative, less spread than -log r
-    (Schulman 2020, joschu.net/blog/kl-approx.html, "k3").
-    """
-    log_r = (reference - logprobs) * mask
-    return ((log_r.exp() - 1 - log_r) * mask).sum(dim=1)
-
-
 def importance_weights(trained: Tensor, behaviour: Tensor, mask: Tensor, cap: float) -> Tensor:
     """[B, A] truncated importance weights min(exp(log π_train_old - log π_engine), cap), detached.
 

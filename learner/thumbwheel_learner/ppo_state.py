@@ -100,6 +100,8 @@ class Experience:
     logprobs: Tensor
     """Of the policy that sampled, as the trainer computes them."""
     reference: Tensor
+    kl: Tensor
+    """KL(policy ‖ reference) at every token, exact over the vocabulary."""
     behaviour: Tensor
     """As the engine reported them."""
     values: Tensor

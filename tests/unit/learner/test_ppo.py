@@ -1,3 +1,4 @@
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from thumbwheel_learner.reward import RewardScores
 from thumbwheel_learner.rollout import Rollout
 from thumbwheel_learner.sampler import TransformersSampler
 from thumbwheel_learner.sft import demo_rows
+from thumbwheel_learner.tokens import make_batch
 
 SMALL = PpoConfig(
     lora=LoraConfig(4, 8),
@@ -214,9 +216,32 @@ def test_demonstrations_keep_their_pull(tmp_path: Path) -> None:
 
 
 def _batch(rows):
-    from thumbwheel_learner.tokens import make_batch
-
     return make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=0)
+
+
+def test_the_kl_estimate_is_within_five_percent_of_the_exact_one(tmp_path: Path) -> None:
+    model = load_policy(make_base(tmp_path / "base", words=("yes", "no", "please"), scale=1.0))
+    run = PpoRun(model, None, PpoConfig(lora=LoraConfig(4, 8), temperature=0.9))
+    with torch.no_grad():
+        for parameter in model.parameters(POLICY):
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    prompt, longest = [2, 5, 6, 4, 3], 3
+    vocabulary = range(8)
+    words = [w for n in range(1, longest + 1) for w in itertools.product(vocabulary, repeat=n)]
+    whole = [list(w) for w in words if 4 not in w[:-1] and (w[-1] == 4 or len(w) == longest)]
+    batch = make_batch([prompt] * len(whole), whole, pad_id=0)
+    logprobs = []
+    for name in (POLICY, REFERENCE):
+        with torch.no_grad(), model.using(name):
+            logprobs.append(batch.unflatten(model.score_answers(batch, 0.9).logprobs).sum(1).double())
+    mine, reference = logprobs
+    assert float(mine.exp().sum()) == pytest.approx(1.0, abs=1e-4)
+    exact = float((mine.exp() * (mine - reference)).sum())
+    adapter = model.save(POLICY, tmp_path / "adapter")
+    rollouts = TransformersSampler(model).sample(adapter, [prompt], n=600, max_tokens=3, temperature=0.9, seed=0)[0]
+    estimate = float(observe(run, [prompt] * 600, rollouts).kl.sum(1).mean())
+    assert exact > 0.1
+    assert estimate == pytest.approx(exact, rel=0.05)
 
 
 def test_unfinished_answers_are_punished(model: PolicyModel, tmp_path: Path) -> None:

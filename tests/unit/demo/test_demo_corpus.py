@@ -3,7 +3,7 @@
 import random
 from itertools import islice
 
-from thumbwheel_demo.corpus import BY_NAME, INTENTS, dialogues, phrases, prompts
+from thumbwheel_demo.corpus import BY_NAME, INTENTS, WayWeights, dialogues, phrases, prompts
 from thumbwheel_demo.corpus.model import Scenario, Split
 from thumbwheel_demo.corpus.slots import draw
 from thumbwheel_demo.wording import KIND, RUDE, words

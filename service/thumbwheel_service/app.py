@@ -1,6 +1,7 @@
 """The composition root: the only place that reads settings and knows every part."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _PURGE_SECONDS = 3600.0
+_LAG_SECONDS = 10.0
 
 
 class Core(NamedTuple):
@@ -234,6 +236,7 @@ async def _keep_running(stack: AsyncExitStack, core: Core, learner: LearnerView,
     if core.relay is not None and core.bus is not None:
         stack.push_async_callback(asyncio.to_thread, core.bus.close)
         jobs["relay"] = core.relay.run
+        jobs["relay lag"] = functools.partial(_measure_lag, core.relay, core.metrics)
     for name, job in jobs.items():
         task = asyncio.create_task(_again(name, job), name=name)
         stack.push_async_callback(_stop, task)
@@ -251,6 +254,13 @@ async def _again(name: str, job: Callable[[], Coroutine[Any, Any, None]]) -> Non
 async def _stop(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
+
+
+async def _measure_lag(relay: Relay, metrics: Metrics) -> None:
+    """How far Kafka is behind the log, for the metrics."""
+    while True:
+        metrics.relay_lag.set(await relay.lag())
+        await asyncio.sleep(_LAG_SECONDS)
 
 
 async def _purge(core: Core) -> None:

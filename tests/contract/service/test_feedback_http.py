@@ -89,6 +89,10 @@ async def test_events_carry_both_sides_of_a_comparison(http: Http, database: Eng
     assert told == {("A", "D"), ("B", "T")}
 
 
+DEEP: list[Any] = []
+for _ in range(100):
+    DEEP = [DEEP]
+
 WRONG: list[tuple[dict[str, Any], int, str]] = [
     (UP | {"completion_id": "nope"}, 404, "completion_id"),
     (UP | {"choice": 2}, 400, "choice"),
@@ -129,6 +133,11 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"kind": "demonstration", "messages": [], "text": "a"}, 400, "messages"),
     ({"kind": "demonstration", "messages": [{"role": "king"}], "text": "a"}, 400, "messages[0].role"),
     ({"kind": "demonstration", "messages": [{"role": "user"}], "text": "a"}, 400, "messages[0].content"),
+    (
+        {"kind": "demonstration", "messages": [{"role": "user", "content": "q", "x": DEEP}], "text": "a"},
+        400,
+        "messages[0]",
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy import Engine
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
@@ -54,6 +55,15 @@ RECIPE = Recipe(
         more_repetition=1.0,
     ),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """A tiny model is faster on one thread, and leaves the other cores to other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-
 from tests.learner_fakes import fake_adapter
+
 from thumbwheel.artifact import read_verified
 from thumbwheel.internal import CandidateIn, CandidateLoaded, RolloutRequest, RolloutResult, Sampled
 from thumbwheel_learner.rollout_http import RolloutFailed, RolloutRefused, ServiceRollouts, spread

@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine
-
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
+
 from thumbwheel.events import LearnerCommand, PolicyRejected, PolicyRouted, now_ms, wrap
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.metrics import Metrics

@@ -1,6 +1,6 @@
 from sqlalchemy import Engine
-
 from tests.learner_fakes import MemoryBus
+
 from thumbwheel.events import LearnerReported, decode
 from thumbwheel.types import LearnerStatus
 from thumbwheel_learner.status import HEARTBEAT_S, StatusReporter, run_figures

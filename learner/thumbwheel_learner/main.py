@@ -148,7 +148,12 @@ class Parts:
         return Schedule(
             self.engine,
             Runner(self.engine, plan, stages, live=live, progress=self.progress),
-            Triggers(stages=training.stages, every_s=settings.learn_every_s, after_labels=settings.learn_after_labels),
+            Triggers(
+                stages=training.stages,
+                every_s=settings.learn_every_s,
+                after_labels=settings.learn_after_labels,
+                min_labels=training.min_labels,
+            ),
             reporter=self.reporter,
             metrics=self.metrics,
             report_every_s=settings.report_every_s,

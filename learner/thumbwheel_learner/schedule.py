@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
 ARRIVAL_MS = 1_000
 """What a label may take from the service's log to the bus."""
+SKIPPED_MS = 60_000
+"""After a run that lacked evidence none starts by itself for so long."""
 PATIENCE_MS = 15_000
 """How long a demand waits for the store to follow the bus."""
 
@@ -56,6 +58,8 @@ class Triggers:
     """0: never by the clock."""
     after_labels: int
     """0: never by their number."""
+    min_labels: int = 0
+    """With fewer than this no run starts by itself; one that is asked for says so."""
     settle_s: float = 120.0
     """How long a new run waits for the service to follow the version that the last one published."""
     retry_s: float = 30.0
@@ -90,6 +94,7 @@ class Schedule:
         self._clock = clock
         self._interval_due = threading.Event()
         self._not_before_ms = 0
+        self._by_itself_from_ms = 0
         self._began_ms = clock()
         self._scheduler: BackgroundScheduler | None = None
 
@@ -145,9 +150,9 @@ class Schedule:
         if paused:
             self._reporter.resting("paused", "paused" + ("; a run waits for resume" if demand else ""))
             return None
-        due = self._due(demand, new)
+        due = self._due(demand, total, new)
         if due is None:
-            self._reporter.resting("idle", self._outlook(new))
+            self._reporter.resting("idle", self._outlook(total, new))
             return None
         if demand is not None and self._labels_may_be_on_their_way(demand):
             return None
@@ -158,10 +163,12 @@ class Schedule:
         self._reporter.training("snapshot", 0.0, f"started ({due.trigger})")
         return self._runs.start(trigger=due.trigger, stages=due.stages)
 
-    def _due(self, demand: Demand | None, new: int) -> Due | None:
+    def _due(self, demand: Demand | None, total: int, new: int) -> Due | None:
         stages = self._triggers.stages
         if demand is not None:
             return Due("now", demand.stages or stages)
+        if total < self._triggers.min_labels or self._clock() < self._by_itself_from_ms:
+            return None
         if self._triggers.after_labels and new >= self._triggers.after_labels:
             return Due("labels", stages)
         if self._interval_due.is_set():
@@ -170,8 +177,10 @@ class Schedule:
             self._interval_due.clear()
         return None
 
-    def _outlook(self, new: int) -> str:
-        after = self._triggers.after_labels
+    def _outlook(self, total: int, new: int) -> str:
+        after, least = self._triggers.after_labels, self._triggers.min_labels
+        if total < least:
+            return f"{total} labels so far, a run needs {least}"
         return f"{new} new labels" + (f", a run starts at {after}" if after else "")
 
     def _is_current(self) -> bool:
@@ -192,6 +201,8 @@ class Schedule:
         return fresh and not followed(self._engine, run.version)
 
     def _over(self, row: RunRow) -> None:
+        if row.state == "skipped":
+            self._by_itself_from_ms = self._clock() + SKIPPED_MS
         self._metrics.runs.labels(row.state).inc()
         self._metrics.seconds.observe(((row.finished_ms or row.started_ms) - row.started_ms) / 1000)
         self._reporter.resting("idle", f"last run {row.state}" + (f": {row.reason}" if row.reason else ""))

@@ -42,7 +42,8 @@ class FakeService:
         if asked.policy != "base" and asked.policy not in self.loaded:
             return httpx.Response(404, json={"title": "Not found", "status": 404, "detail": "no such policy"})
         self.rollouts.append(asked)
-        rows = [[Sampled([p[0], j], [-0.5, -0.25], "stop", f"{p[0]}/{j}") for j in range(asked.n)] for p in asked.prompts]
+        firsts = [prompt[0] for prompt in asked.prompts]
+        rows = [[Sampled([i, j], [-0.5, -0.25], "stop", f"{i}/{j}") for j in range(asked.n)] for i in firsts]
         return self._ok(RolloutResult(completions=rows, policy=asked.policy, seconds=0.1))
 
     def _ok(self, body: object) -> httpx.Response:

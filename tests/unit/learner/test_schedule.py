@@ -9,7 +9,7 @@ from thumbwheel.events import LearnerCommand, PolicyRejected, PolicyRouted, now_
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.metrics import Metrics
 from thumbwheel_learner.run import RunInterrupted, Stopped
-from thumbwheel_learner.schedule import ARRIVAL_MS, PATIENCE_MS, Schedule, Triggers
+from thumbwheel_learner.schedule import ARRIVAL_MS, PATIENCE_MS, SKIPPED_MS, Schedule, Triggers
 from thumbwheel_learner.status import StatusReporter
 from thumbwheel_learner.store.runs import open_run, unfinished_runs, update_run
 from thumbwheel_learner.store.tables import RunRow
@@ -127,6 +127,25 @@ def test_enough_new_labels_start_a_run_and_count_from_there(engine: Engine) -> N
     assert world.schedule.look() is not None
     assert world.schedule.look() is None
     assert [trigger for trigger, _ in world.runs.started] == ["labels"]
+
+
+def test_without_the_least_evidence_only_a_person_can_start_a_run(engine: Engine) -> None:
+    world = World(engine, after_labels=2, min_labels=4)
+    world.labels(3)
+    assert world.schedule.look() is None
+    assert world.says() == ("idle", "3 labels so far, a run needs 4")
+    world.command("now")
+    assert world.schedule.look() is not None
+
+
+def test_a_run_that_lacked_evidence_is_not_started_over_and_over(engine: Engine) -> None:
+    world = World(engine, after_labels=2)
+    world.runs.outcome = {"state": "skipped", "reason": "too little"}
+    world.labels(3)
+    assert world.schedule.look() is not None
+    assert world.schedule.look() is None
+    world.now += SKIPPED_MS
+    assert world.schedule.look() is not None
 
 
 def test_the_clock_starts_a_run_only_when_a_label_is_new(engine: Engine) -> None:

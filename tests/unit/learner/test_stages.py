@@ -100,4 +100,3 @@ def test_reward_models_behind_versions_are_kept_and_only_spare_ones_go(engine: E
     spare = spare_reward_models(engine)
     assert sorted(row.folder for row in spare) == ["f1", "f4"]
     assert spare_reward_models(engine) == []
-

@@ -63,10 +63,11 @@ def page(document: dict[str, Any]) -> str:
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     about = str(operation.get("description") or "").strip()
+    parameters: list[dict[str, Any]] = operation.get("parameters") or []
     rows = "".join(
         f"<tr><td><code>{escape(p['name'])}</code></td><td class=about>{escape(p['in'])}</td>"
         f"<td>{escape(str(p.get('description') or ''))}</td></tr>"
-        for p in operation.get("parameters") or []
+        for p in parameters
     )
     body = "".join(
         f"<p>Body, <code>{escape(kind)}</code>:</p>{_json(content['schema'])}"

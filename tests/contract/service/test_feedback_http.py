@@ -81,6 +81,32 @@ async def test_every_kind_is_taken_and_read_back(http: Http) -> None:
     assert sorted(f["kind"] for f in listed) == sorted(b["kind"] for b in kinds if b.get("completion_id"))
 
 
+async def test_what_differs_in_its_natural_key_stands_side_by_side(http: Http) -> None:
+    await bring(http, "c2")
+    flag = UP | {"kind": "flag", "value": "unsafe"}
+    pair = UP | {"kind": "comparison", "value": "this", "other_completion_id": "c2"}
+    outcome = {"kind": "outcome", "completion_id": "c1", "name": "solved", "value": True}
+    beside: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (UP, UP | {"user": "ann"}),
+        (UP, UP | {"choice": 1}),
+        (UP, UP | {"completion_id": "c2"}),
+        (UP, UP | {"kind": "rating", "value": 5}),
+        (flag, flag | {"value": "biased"}),
+        (pair, pair | {"other_choice": 1}),
+        (pair, pair | {"other_completion_id": "c1", "other_choice": 1}),
+        (pair, {k: v for k, v in pair.items() if k != "other_completion_id"} | {"other_text": "c2"}),
+        (outcome, outcome | {"name": "refunded"}),
+        (outcome, {k: v for k, v in outcome.items() if k != "completion_id"} | {"conversation_id": "conv"}),
+    ]
+    for one, other in beside:
+        ids = [(await put(http, body)).json()["feedback_id"] for body in (one, other)]
+        assert ids[0] != ids[1], other
+    replaces = [(UP, {"value": "down"}), (pair, {"value": "tie"}), (outcome, {"value": 0.5}), (flag, {"comment": "x"})]
+    for one, change in replaces:
+        first, changed = await put(http, one), await put(http, one | change)
+        assert (changed.status_code, changed.json()["feedback_id"]) == (200, first.json()["feedback_id"]), change
+
+
 async def test_events_carry_both_sides_of_a_comparison(http: Http, database: Engine) -> None:
     await bring(http, "c2", ("C", "D"))
     await put(http, UP | {"kind": "comparison", "other_completion_id": "c2", "other_choice": 1, "value": "this"})

@@ -33,7 +33,7 @@ DONE, OPEN = "done", "open"
 common: dict[str, Any] = {
     "completion_id": st.sampled_from([DONE, OPEN]),
     "choice": st.integers(0, 1),
-    "user": st.sampled_from([None, "ann", "bob"]),
+    "user": st.sampled_from([None, "ann"]),
 }
 own_ids = st.sampled_from(["one", "two"])
 pieces: st.SearchStrategy[Feedback] = st.one_of(
@@ -61,14 +61,16 @@ pieces: st.SearchStrategy[Feedback] = st.one_of(
         feedback_id=st.sampled_from(["d-one", "d-two"]),
     ),
 )
+puts = st.tuples(st.just("put"), pieces)
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("put"), pieces),
+        *[puts] * 6,
         st.tuples(st.just("retract"), st.integers(0, 20)),
         st.tuples(st.just("retry"), st.integers(0, 20)),
         st.tuples(st.just("end"), st.just(0)),
     ),
-    max_size=25,
+    min_size=12,
+    max_size=40,
 )
 
 

@@ -31,7 +31,9 @@ from thumbwheel_service.engine.protocol import (
 )
 from thumbwheel_service.engine.vllm_args import arguments, one_engine_process, prepare_environment, require_plugin
 
-PROBE_TOKENS = 8
+PROBE_TOKENS = 4
+CPU_GRACE_SECONDS = 0.5
+"""An idle CPU engine has nothing to give back but memory, and takes five seconds to do it in order."""
 
 
 class VllmEngine:
@@ -41,6 +43,7 @@ class VllmEngine:
         self._options = options
         self._state = EngineHealth(state="stopped", detail="not started yet")
         self._info: ModelInfo | None = None
+        self._on_cpu = False
         self._llm: Any = None
         self._serving: Any = None
         self._models: Any = None
@@ -61,7 +64,7 @@ class VllmEngine:
         loop = asyncio.get_running_loop()
         checkpoint = await loop.run_in_executor(None, resolve_checkpoint, self._options.model)
         prepare_environment(self._options)
-        on_cpu = await loop.run_in_executor(None, _is_cpu)
+        self._on_cpu = on_cpu = await loop.run_in_executor(None, _is_cpu)
         with one_engine_process(self._options) if on_cpu else nullcontext():
             args = await loop.run_in_executor(None, partial(arguments, self._options, checkpoint, on_cpu=on_cpu))
             await self._launch(args)
@@ -103,7 +106,8 @@ class VllmEngine:
         self._state = EngineHealth(state="stopped", detail="the service is stopping")
         llm, self._llm = self._llm, None
         if llm is not None:
-            await asyncio.get_running_loop().run_in_executor(None, llm.shutdown)
+            grace = CPU_GRACE_SECONDS if self._on_cpu else None
+            await asyncio.get_running_loop().run_in_executor(None, partial(llm.shutdown, timeout=grace))
 
     def health(self) -> EngineHealth:
         """Cheap; notices that the engine's process has died."""

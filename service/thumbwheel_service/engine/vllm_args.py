@@ -17,8 +17,11 @@ from thumbwheel_service.engine.protocol import BASE
 
 PLUGIN = "thumbwheel_lora"
 """Entry point of `vllm_lora`, as pyproject.toml names it."""
+CPU_BLOCK = 32
+"""Tokens per block of the KV cache: vLLM's 128 on CPUs is longer than most turns, so nothing would be found again."""
 SMALL_MODEL_BYTES = 100 << 20
 MAX_DEFAULT_LEN = 8192
+_CHILDRENS_WARNINGS = "ignore::FutureWarning,ignore::UserWarning:multiprocessing.resource_tracker"
 
 
 class NotInstalled(ConfigurationError):
@@ -34,7 +37,7 @@ def prepare_environment(options: EngineOptions) -> None:
         "TOKENIZERS_PARALLELISM": "false",
     }
     if options.quiet:
-        defaults |= {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore::FutureWarning"}
+        defaults |= {"TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": _CHILDRENS_WARNINGS}
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     if options.quiet:
@@ -119,6 +122,7 @@ def _numerics(options: EngineOptions, checkpoint: Path, *, on_cpu: bool) -> list
     if on_cpu:
         # A seeded request whose prefill is cut in two kills vLLM's CPU worker: a CPU generator has no offset to rewind.
         argv += ["--enforce-eager", "--no-enable-chunked-prefill", "--distributed-executor-backend", "uni"]
+        argv += ["--block-size", str(CPU_BLOCK)]
     return argv
 
 

@@ -5,6 +5,7 @@ the environment that vLLM reads at import is set first.
 """
 
 import asyncio
+import logging
 import math
 import uuid
 from argparse import Namespace
@@ -31,6 +32,7 @@ from thumbwheel_service.engine.protocol import (
 )
 from thumbwheel_service.engine.vllm_args import arguments, one_engine_process, prepare_environment, require_plugin
 
+_log = logging.getLogger(__name__)
 PROBE_TOKENS = 4
 CPU_GRACE_SECONDS = 0.5
 """An idle CPU engine has nothing to give back but memory, and takes five seconds to do it in order."""
@@ -79,6 +81,8 @@ class VllmEngine:
             dtype=str(config.dtype).removeprefix("torch."),
             chat_template="model" if has_chat_template(checkpoint) else "plain",
         )
+        if self._info.chat_template == "plain":
+            _log.warning("%s brings no chat template; the plain one is used (one line per message)", checkpoint)
         if on_cpu:
             await self.probe(BASE)
 

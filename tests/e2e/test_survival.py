@@ -22,7 +22,7 @@ from thumbwheel_demo.run.desk import Desk, DeskPlan
 from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.dataset import frozen_at
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 SETTINGS = {
     "THUMBWHEEL_LEARN_EVERY": "0",
     "THUMBWHEEL_LEARN_AFTER_LABELS": "0",
@@ -139,7 +139,7 @@ async def test_imported_pairs_reach_the_learner(desk: Desk, client: AsyncClient,
     )  # fmt: skip
     printed, _ = await process.communicate()
     assert "11" in printed.decode(), f"the malformed line is named: {printed.decode()}"
-    learner = await learner_is(client, lambda s: s.labels_total >= PAIRS, 30, "the learner stores the imported pairs")
+    learner = await learner_is(client, lambda s: s.labels_total >= PAIRS, 180, "the learner stores the imported pairs")
     assert learner.labels_total == PAIRS
 
 
@@ -147,7 +147,7 @@ async def test_kill_9_of_service_and_learner_loses_and_doubles_nothing(desk: Des
     ledger, stop = Ledger(), asyncio.Event()
     crowd = [asyncio.create_task(people(client, ledger, i, stop)) for i in range(6)]
     try:
-        await until(lambda: len(ledger.revisions) > 100, 60, "a hundred votes", desk.check)
+        await until(lambda: len(ledger.revisions) > 100, 180, "a hundred votes", desk.check)
         service = child_of(desk.pid, "thumbwheel_service")
         os.kill(service, signal.SIGKILL)
         before = len(ledger.revisions)
@@ -162,7 +162,7 @@ async def test_kill_9_of_service_and_learner_loses_and_doubles_nothing(desk: Des
         learner = child_of(desk.pid, "thumbwheel_learner")
         os.kill(learner, signal.SIGKILL)
         ended = await learner_is(
-            client, lambda s: s.last_run.get("run_id") == running.run_id, 240, "the killed run comes to an end"
+            client, lambda s: s.last_run.get("run_id") == running.run_id, 400, "the killed run comes to an end"
         )
         assert not is_alive(learner)
         assert ended.last_run["outcome"] in ("published", "rejected", "abandoned")
@@ -170,7 +170,7 @@ async def test_kill_9_of_service_and_learner_loses_and_doubles_nothing(desk: Des
     finally:
         stop.set()
         await asyncio.gather(*crowd)
-    await until(lambda: not missing(ledger, desk.plan.data), 30, "every acknowledged vote is in the store", desk.check)
+    await until(lambda: not missing(ledger, desk.plan.data), 60, "every acknowledged vote is in the store", desk.check)
 
 
 async def test_the_next_run_learns_from_all_of_it_once(desk: Desk, client: AsyncClient):
@@ -179,7 +179,7 @@ async def test_the_next_run_learns_from_all_of_it_once(desk: Desk, client: Async
     await client.learner.now(["reward"])
     known = before.last_run["run_id"]
     ended = await learner_is(
-        client, lambda s: s.state == "idle" and s.last_run.get("run_id") != known, 120, "one more run"
+        client, lambda s: s.state == "idle" and s.last_run.get("run_id") != known, 300, "one more run"
     )
     frozen = frozen_at(desk.plan.data, ended.last_run["snapshot"])
     snapshot = frozen.snapshot
@@ -192,7 +192,7 @@ async def test_the_next_run_learns_from_all_of_it_once(desk: Desk, client: Async
 async def test_ctrl_c_stops_both_halves_and_says_so_with_status_0(desk: Desk, client: AsyncClient):
     ledger, stop = Ledger(), asyncio.Event()
     crowd = [asyncio.create_task(people(client, ledger, i, stop)) for i in (8, 9)]
-    await until(lambda: len(ledger.revisions) > 4, 30, "chats are going on", desk.check)
+    await until(lambda: len(ledger.revisions) > 4, 60, "chats are going on", desk.check)
     below = descendants(desk.pid)
     assert len(below) >= 2
     os.kill(desk.pid, signal.SIGINT)

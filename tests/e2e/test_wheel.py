@@ -18,12 +18,7 @@ from thumbwheel_demo.report.record import Report, read_report
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 SMALL = {
     "THUMBWHEEL_MIN_LABELS": "50",
-    "THUMBWHEEL_REWARD_MEMBERS": "2",
-    "THUMBWHEEL_REWARD_EPOCHS": "2",
-    "THUMBWHEEL_SFT_EPOCHS": "2",
-    "THUMBWHEEL_PPO_ITERATIONS": "2",
-    "THUMBWHEEL_PPO_PROMPTS": "32",
-    "THUMBWHEEL_PPO_SAMPLES": "2",
+    "THUMBWHEEL_PPO_ITERATIONS": "10",
 }
 
 
@@ -33,7 +28,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("demo")
     command = [
         sys.executable, "-m", "thumbwheel.cli", "demo", "--out", str(folder), "--seed", "7", "--turns", "1",
-        "--chats", "500", "--votes", "0.6", "--corrections", "0.4", "--background", "4",
+        "--chats", "800", "--votes", "0.6", "--corrections", "0.4", "--background", "4",
         "--heldout", "60", "--answers", "1",
         *(part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")),
     ]  # fmt: skip

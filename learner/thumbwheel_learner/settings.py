@@ -35,9 +35,9 @@ class Training:
     reward_members: int = 0
     """`REWARD_MEMBERS`: models in the reward ensemble."""
     reward_epochs: int = 0
-    """`REWARD_EPOCHS`."""
+    """`REWARD_EPOCHS`: passes over the labels, of the reward model and of the judge."""
     sft_epochs: int = 0
-    """`SFT_EPOCHS`."""
+    """`SFT_EPOCHS`: passes over corrections and demonstrations."""
     ppo_iterations: int = 0
     """`PPO_ITERATIONS`: rollout phases of a run."""
     ppo_prompts: int = 0
@@ -53,7 +53,7 @@ class Training:
     threads: int = 0
     """`TRAIN_THREADS`: CPU threads of training; 0: one fewer than there are cores, which the service keeps."""
     seed: int = 0
-    """`SEED`."""
+    """`SEED`: every draw of a run follows from it."""
 
 
 @dataclass(frozen=True, kw_only=True)

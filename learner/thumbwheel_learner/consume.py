@@ -58,7 +58,7 @@ class Consumer:
         on_trouble: Callable[[Trouble | None], None] = lambda trouble: None,
         clock: Callable[[], float] = time.monotonic,
         retry_paused_s: float = 30.0,
-        max_backoff_s: float = 30.0,
+        max_backoff_s: float = 5.0,
     ) -> None:
         self._engine = engine
         self._bus = bus
@@ -71,6 +71,7 @@ class Consumer:
         self._paused_until: dict[TopicPartition, float] = {}
         self._consumer: EventConsumer | None = None
         self._troubled = False
+        self._complained = ""
         self.caught_up_ms = 0
         """When the bus was last asked and had nothing new: all that was appended before is stored."""
 
@@ -261,12 +262,14 @@ class Consumer:
                 kind = "store_unavailable"
             case _:
                 kind = "unexpected"
-        log.error("%s: %s", kind, error, exc_info=error if kind == "unexpected" else None)
+        if str(error) != self._complained:
+            log.error("%s: %s", kind, error, exc_info=error if kind == "unexpected" else None)
+            self._complained = str(error)
         self._troubled = True
         self._on_trouble(Trouble(kind, str(error)))
 
     def _recovered(self) -> None:
         if self._troubled and not self._paused_until:
             log.info("reading goes on")
-            self._troubled = False
+            self._troubled, self._complained = False, ""
             self._on_trouble(None)

@@ -33,7 +33,7 @@ class DemoOptions:
     """Turns of the wheel: people chat, the learner learns, the policy is swapped."""
     stages: tuple[Stage, ...] = ()
     """What the learner does per turn; empty: all of it."""
-    chats: int = 800
+    chats: int = 2400
     """Chats per turn before the learner is called."""
     background: float = 2.0
     """Chats per second that go on all the time, whatever else happens."""

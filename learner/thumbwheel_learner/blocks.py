@@ -3,14 +3,30 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from transformers import PreTrainedModel
+
+
+class _Fan(NamedTuple):
+    rows: int
+    repeats: int
+    first: int
+
+    def widen(self, x: object) -> object:
+        """Copies of whatever has one entry per sequence."""
+        per_row = isinstance(x, Tensor) and x.dim() >= 2 and x.shape[0] == self.rows
+        return torch.cat([cast(Tensor, x)] * self.repeats) if per_row else x
+
+
+class _Now(threading.local):
+    now: _Fan | None = None
 
 
 class Blocks:
@@ -22,6 +38,9 @@ class Blocks:
         found = {path: m for path, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth}
         self._prefix: str | None = next(iter(found), None)
         self._stack: list[nn.Module] = list(found[self._prefix]) if self._prefix is not None else []
+        self._fan = _Now()
+        for index, block in enumerate(self._stack):
+            block.register_forward_pre_hook(self._widen_from(index), with_kwargs=True)
 
     def above(self, share: float) -> int:
         """Index from which blocks make up the upper `share` of the stack; 0 (all of it) without a stack."""
@@ -35,20 +54,20 @@ class Blocks:
 
     @contextmanager
     def fan_out(self, rows: int, repeats: int, first: int) -> Iterator[None]:
-        """Inside, a forward pass of `rows` sequences becomes one of `repeats` copies each from block `first` up."""
-
-        def widen(x: object) -> object:
-            per_row = isinstance(x, Tensor) and x.dim() >= 2 and x.shape[0] == rows
-            return torch.cat([cast(Tensor, x)] * repeats) if per_row else x
-
-        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-            return tree_map(widen, args), tree_map(widen, kwargs)
-
-        def go_on(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-            return (args[0], *tree_map(widen, args[1:])), tree_map(widen, kwargs)
-
-        with ExitStack() as stack:
-            for index, block in enumerate(self._stack[first:]):
-                handle = block.register_forward_pre_hook(go_on if index else enter, with_kwargs=True)
-                stack.callback(handle.remove)
+        """Inside, a forward pass of `rows` sequences by this thread becomes one of `repeats` copies from `first` up."""
+        self._fan.now = _Fan(rows, repeats, first)
+        try:
             yield
+        finally:
+            self._fan.now = None
+
+    def _widen_from(self, index: int) -> Callable[..., tuple[Any, Any] | None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+            fan = self._fan.now
+            if fan is None or index < fan.first:
+                return None
+            if index == fan.first:
+                return tree_map(fan.widen, args), tree_map(fan.widen, kwargs)
+            return (args[0], *tree_map(fan.widen, args[1:])), tree_map(fan.widen, kwargs)
+
+        return hook

@@ -71,6 +71,7 @@ def prompt_of(envelope: Envelope, event: TurnCompleted) -> LoggedPrompt | None:
         answer=first.text,
         policy_version=event.policy_version,
         event_id=envelope.event_id,
+        user=_scoped(envelope.tenant, event.user) if event.user is not None else None,
         token_ids=first.token_ids,
         prompt_token_ids=event.prompt_token_ids,
     )

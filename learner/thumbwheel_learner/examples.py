@@ -1,4 +1,7 @@
-"""What a frozen snapshot holds: plain examples, with who, when and where, and nothing of the bus or the database."""
+"""What a frozen snapshot holds: plain examples, with who, when and where, and nothing of the bus or the database.
+
+Defaults are left out of what is written, so that a field added later leaves the digests of old examples as they are.
+"""
 
 from typing import Any, Literal
 
@@ -7,7 +10,7 @@ from msgspec import Struct
 Messages = list[dict[str, Any]]
 
 
-class Pair(Struct, frozen=True, kw_only=True):
+class Pair(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`chosen` was preferred to `rejected` after `messages`."""
 
     messages: Messages
@@ -23,7 +26,7 @@ class Pair(Struct, frozen=True, kw_only=True):
     source: str = "human"
 
 
-class Judged(Struct, frozen=True, kw_only=True):
+class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One answer with an absolute word on it: thumb (0/1), rating (1-5), flag (0)."""
 
     messages: Messages
@@ -38,7 +41,7 @@ class Judged(Struct, frozen=True, kw_only=True):
     source: str = "human"
 
 
-class Demo(Struct, frozen=True, kw_only=True):
+class Demo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What should be said after `messages`: a correction or a demonstration."""
 
     messages: Messages
@@ -51,7 +54,7 @@ class Demo(Struct, frozen=True, kw_only=True):
     source: str = "human"
 
 
-class LoggedPrompt(Struct, frozen=True, kw_only=True):
+class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A prompt people really sent: what PPO practises on. No label attached."""
 
     messages: Messages
@@ -61,11 +64,13 @@ class LoggedPrompt(Struct, frozen=True, kw_only=True):
     answer: str
     policy_version: str
     event_id: str
+    user: str | None = None
+    """The end user of the chat, where the app names one."""
     token_ids: list[int] | None = None
     prompt_token_ids: list[int] | None = None
 
 
-class Snapshot(Struct, frozen=True, kw_only=True):
+class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A frozen, hashed dataset: the only thing a training run reads."""
 
     hash: str

@@ -91,41 +91,52 @@ class Evidence:
 
 
 def split_evidence(snapshot: Snapshot, judge_share: float, *, seed: int = 0) -> Evidence:
-    """Cut by user; when one user holds more than half of the labels (anonymous voters), by conversation instead.
+    """Cut by the person whose conversation it is, by a hash, so that a person stays on one side for good.
 
-    What lands with the judge is decided by a hash, so a user stays on one side from snapshot to snapshot (unless a
-    conversation comes to join two users of different sides). Prompts (equal messages) found on both sides are taken
-    from the judge.
+    Prompts (equal messages) and people found on both sides, agents who correct anyone's answers for one, are taken from
+    the judge. Where that would leave the judge with less than half of its labels, and where one person holds more than
+    half of all labels, people are shared and `disjoint` says so.
     """
-    users = Counter(x.user for x in (*snapshot.judged, *snapshot.pairs))
-    crowded = bool(users) and max(users.values()) * 2 > users.total()
-    owner = _owners(snapshot, by_user=not crowded)
+    owner = _owners(snapshot)
+    held = Counter(owner(x.conversation_id) for x in (*snapshot.judged, *snapshot.pairs))
+    crowded = bool(held) and max(held.values()) * 2 > held.total()
 
     def to_judge(conversation: str) -> bool:
-        digest = hashlib.sha256(f"{seed}:{owner(conversation)}".encode()).digest()
+        key = conversation if crowded else owner(conversation)
+        digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
         return int.from_bytes(digest[:8]) / 2**64 < judge_share
 
     training = _part(snapshot, lambda conversation, _: not to_judge(conversation))
     seen = {prompt_key(x.messages) for x in (*training.judged, *training.pairs, *training.demos, *training.prompts)}
     judge = _part(snapshot, lambda conversation, messages: to_judge(conversation) and prompt_key(messages) not in seen)
-    return Evidence(training, judge, ("conversation", "prompt") if crowded else ("user", "conversation", "prompt"))
+    alone = _without_people(judge, {x.user for x in (*training.judged, *training.pairs, *training.demos)})
+    if crowded or _labels(alone) * 2 < _labels(judge):
+        return Evidence(training, judge, ("conversation", "prompt"))
+    return Evidence(training, alone, ("user", "conversation", "prompt"))
 
 
-def _owners(snapshot: Snapshot, *, by_user: bool) -> Callable[[str], str]:
-    """Conversation -> the group it moves with: its own, or the connected group of users who labelled it."""
-    if not by_user:
-        return lambda conversation: conversation
-    parent: dict[str, str] = {}
+def _owners(snapshot: Snapshot) -> Callable[[str], str]:
+    """Conversation -> its person: the end user of the chat, else who judged it first, else the conversation itself."""
+    found: dict[str, str] = {}
+    for prompt in snapshot.prompts:
+        if prompt.user is not None:
+            found.setdefault(prompt.conversation_id, prompt.user)
+    for judged in sorted(snapshot.judged, key=lambda j: (j.created_ms, j.event_id)):
+        found.setdefault(judged.conversation_id, judged.user)
+    return lambda conversation: found.get(conversation, conversation)
 
-    def root(x: str) -> str:
-        while parent.setdefault(x, x) != x:
-            x = parent[x]
-        return x
 
-    for x in (*snapshot.judged, *snapshot.pairs, *snapshot.demos):
-        first, second = sorted((root(f"u:{x.user}"), root(f"c:{x.conversation_id}")))
-        parent[first] = second
-    return lambda conversation: root(f"c:{conversation}")
+def _labels(snapshot: Snapshot) -> int:
+    return len(snapshot.judged) + len(snapshot.pairs)
+
+
+def _without_people(snapshot: Snapshot, people: set[str]) -> Snapshot:
+    return msgspec.structs.replace(
+        snapshot,
+        pairs=[x for x in snapshot.pairs if x.user not in people],
+        judged=[x for x in snapshot.judged if x.user not in people],
+        demos=[x for x in snapshot.demos if x.user not in people],
+    )
 
 
 def _part(snapshot: Snapshot, keep: Callable[[str, Messages], bool]) -> Snapshot:

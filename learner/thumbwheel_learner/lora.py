@@ -8,6 +8,7 @@ or policy and critic), each on its own slice of the batch. The files are PEFT's 
 # (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
 
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -32,8 +33,8 @@ class UnsuitableModel(LearnerError):
     """The model has no linear layer that an adapter could sit on, or hides the parts that training needs."""
 
 
-class Active:
-    """Which adapters the layers apply now: none, one, or several on equal slices of the batch."""
+class Active(threading.local):
+    """Which adapters the layers apply now, in this thread: none, one, or several on equal slices of the batch."""
 
     names: tuple[str, ...] = ()
 
@@ -82,8 +83,10 @@ class LoraLinear(nn.Module):
             return y
         if len(names) == 1:
             a, b = self.a[names[0]], self.b[names[0]]
-            low = nn.functional.linear(x.to(a.dtype), a)
-            return y + (nn.functional.linear(low, b) * self.scale[names[0]]).to(y.dtype)
+            low = nn.functional.linear(x.to(a.dtype), a) * self.scale[names[0]]
+            if y.dtype != low.dtype:
+                return y + nn.functional.linear(low, b).to(y.dtype)
+            return torch.addmm(y.flatten(0, -2), low.flatten(0, -2), b.t()).view(y.shape)
         a = torch.stack([self.a[n] for n in names])
         b = torch.stack([self.b[n] * self.scale[n] for n in names])
         low = torch.bmm(x.reshape(len(names), -1, self.inputs).to(a.dtype), a.transpose(1, 2))

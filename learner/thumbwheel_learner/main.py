@@ -222,9 +222,10 @@ def _loaded_once(base: Path, settings: Settings) -> Callable[[], "PolicyModel"]:
 
             from thumbwheel_learner.model import load_policy
 
-            torch.set_num_threads(settings.training.threads or max(1, (os.cpu_count() or 1) - 1))
+            torch.set_num_threads(1)
+            threads = settings.training.threads or os.cpu_count() or 1
             template = None if has_chat_template(base) else PLAIN_CHAT_TEMPLATE
-            kept.append(load_policy(base, seed=settings.training.seed, chat_template=template))
+            kept.append(load_policy(base, seed=settings.training.seed, workers=threads, chat_template=template))
             gc.collect()
         return kept[0]
 

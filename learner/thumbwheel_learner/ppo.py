@@ -239,8 +239,8 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
         values=torch.zeros(shape),
         states=[torch.empty(0)] * len(answers),
     )
-    entropy = 0.0
-    for group in batches_of(out, config.batch_tokens):
+
+    def look(group: list[int]) -> float:
         batch, rows = out.batch(group, model.tokens.pad_id), torch.tensor(group)[:, None]
         columns, targets = torch.arange(batch.mask.shape[1])[None, :], batch.targets.to(model.device)
         with model.using(POLICY):
@@ -255,7 +255,9 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
         out.values[rows, columns] = batch.unflatten(run.values(batch, reference_states).cpu())
         for i, answer_states in zip(group, reference_states.split([len(answers[i]) for i in group]), strict=True):
             out.states[i] = answer_states
-        entropy += float(scores.entropy.sum())
+        return float(scores.entropy.sum())
+
+    entropy = sum(model.side_by_side.map(look, list(batches_of(out, config.batch_tokens))))
     for i, rollout in enumerate(rollouts):
         out.behaviour[i, : len(rollout.logprobs)] = torch.tensor(rollout.logprobs)
     out.entropy = entropy / float(out.mask.sum())

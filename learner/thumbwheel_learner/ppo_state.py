@@ -35,9 +35,13 @@ class PpoConfig:
     temperature: float = 1.0
     epochs: int = 2
     minibatch_answers: int = 32
-    batch_tokens: int = 6144
+    """Answers per optimiser step."""
+    step_tokens: int = 512
+    """Padded tokens per forward and backward pass; a minibatch of more goes through in parts."""
+    batch_tokens: int = 2048
     """Padded tokens per forward pass that needs no gradient."""
     learning_rate: float = 2e-3
+    """At a width of 192; wider models get less (`PolicyModel.rate`), here and for the critic."""
     final_learning_rate: float = 0.1
     """Share of the learning rate that is left at the last iteration; linear in between."""
     adam_eps: float = 1e-5

@@ -13,6 +13,7 @@ from thumbwheel_learner.labels import Row
 from thumbwheel_learner.ppo_estimators import importance_weights, masked_mean
 from thumbwheel_learner.ppo_state import POLICY, Experience, PpoConfig, PpoRun
 from thumbwheel_learner.sft import answer_loss
+from thumbwheel_learner.tokens import by_length
 
 
 def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -> dict[str, float]:
@@ -28,7 +29,7 @@ def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -
         for start in range(0, len(order), config.minibatch_answers):
             group = order[start : start + config.minibatch_answers]
             demos = pick_rows(demonstrations, generator) if config.sft_coef else []
-            stepped = policy_step(run, experience, group, weights[group], demos, rate)
+            stepped = policy_step(run, experience, group, weights, demos, rate)
             first_ratio_error = first_ratio_error if seen else stepped["ratio_error"]
             seen.append(stepped)
         recent = seen[-math.ceil(len(order) / config.minibatch_answers) :]
@@ -43,7 +44,7 @@ def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -
     mask = experience.mask
     return metrics | {
         "first_ratio_error": first_ratio_error,
-        "learning_rate": rate * config.learning_rate,
+        "learning_rate": rate * run.model.rate(config.learning_rate),
         "minibatches": float(len(seen)),
         "importance_mean": float(masked_mean(weights, mask)),
         "importance_capped": float(masked_mean((weights >= config.importance_cap).float(), mask)),
@@ -59,47 +60,70 @@ def policy_step(
     demonstrations: Sequence[Row],
     rate: float,
 ) -> dict[str, float]:
-    """One minibatch: clipped policy loss, value loss of an adapter critic, demonstrations; one optimiser step."""
+    """One optimiser step on a minibatch, in parts of answers of like length: the same gradient with little padding.
+
+    `weights` [B, A] are those of the whole iteration, like the experience.
+    """
     model, config = run.model, run.config
-    batch = experience.batch(group, model.tokens.pad_id)
+    trained = [p for name in run.adapters() for p in model.parameters(name)]
+    trained += list(run.critic.parameters()) if config.critic == "adapter" else []
+    total = int(experience.mask[group].sum())
+    lengths = [len(experience.prompts[i]) + len(experience.answers[i]) for i in group]
+    parts = [[group[i] for i in indices] for indices in by_length(lengths, config.step_tokens)]
+    shares = [int(experience.mask[part].sum()) / total for part in parts]
+
+    def loss_of(n: int) -> tuple[Tensor, dict[str, float]]:
+        loss, measured = minibatch_loss(run, experience, parts[n], weights)
+        return loss * shares[n], measured
+
+    measured = model.side_by_side.add_gradients(loss_of, range(len(parts)), trained)
+    figures = {k: sum(s * m[k] for s, m in zip(shares, measured, strict=True)) for k in measured[0]}
+    figures["ratio_error"] = max(m["ratio_error"] for m in measured)
+    if demonstrations:
+        with model.using(POLICY):
+            (config.sft_coef * answer_loss(model, demonstrations)).backward()
+
+    # Gradient clipped; Adam's eps where the original code had it, outside the bias correction.
+    norm = nn.utils.clip_grad_norm_(model.parameters(POLICY), config.max_grad_norm)
+    optimizers = [run.optimizer, run.critic_optimizer] if config.critic == "adapter" else [run.optimizer]
+    for optimizer, base_rate in zip(optimizers, (config.learning_rate, config.critic_learning_rate), strict=False):
+        step_like_tensorflow(optimizer, model.rate(base_rate) * rate, config.adam_eps)
+    return figures | {"grad_norm": float(norm)}
+
+
+def minibatch_loss(
+    run: PpoRun, experience: Experience, part: list[int], weights: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean loss per answer token of some answers, and what there is to say of them."""
+    model, config = run.model, run.config
+    batch = experience.batch(part, model.tokens.pad_id)
     width = batch.mask.shape[1]
-    mask, advantages = batch.mask, experience.advantages[group, :width]
+    mask, advantages = batch.mask, experience.advantages[part, :width]
 
     # 1. Probability ratio to the policy that sampled, as the trainer itself computed it.
     with model.using(POLICY):
         logprobs = batch.unflatten(model.score_answers(batch, config.temperature).logprobs.cpu())
-    log_ratio = (logprobs - experience.logprobs[group, :width]) * mask
+    log_ratio = (logprobs - experience.logprobs[part, :width]) * mask
     ratio = log_ratio.exp()
 
     # 2. Pessimistic of clipped and unclipped, each token weighted for what the engine really sampled from.
     unclipped, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - config.clip, 1 + config.clip)
-    policy_loss = masked_mean(torch.max(unclipped, clipped) * weights[:, :width], mask)
+    policy_loss = masked_mean(torch.max(unclipped, clipped) * weights[part, :width], mask)
     loss, value_loss = policy_loss, 0.0
 
-    # 3. A critic with an adapter of its own learns in the same step; demonstrations keep their pull.
+    # 3. A critic with an adapter of its own learns in the same step.
     if config.critic == "adapter":
         flat = run.values(batch, torch.empty(0))
-        of_values = value_loss_of(batch.unflatten(flat.cpu()), experience, group, config.value_clip)
+        of_values = value_loss_of(batch.unflatten(flat.cpu()), experience, part, config.value_clip)
         loss, value_loss = loss + of_values, of_values.item()
-    if demonstrations:
-        with model.using(POLICY):
-            loss = loss + config.sft_coef * answer_loss(model, demonstrations)
-    loss.backward()
-
-    # 4. The step: gradient clipped, Adam's eps where the original code had it, outside the bias correction.
-    norm = nn.utils.clip_grad_norm_(model.parameters(POLICY), config.max_grad_norm)
-    optimizers = [run.optimizer, run.critic_optimizer] if config.critic == "adapter" else [run.optimizer]
-    for optimizer, base_rate in zip(optimizers, (config.learning_rate, config.critic_learning_rate), strict=False):
-        step_like_tensorflow(optimizer, base_rate * rate, config.adam_eps)
 
     with torch.no_grad():
-        return {
+        return loss, {
             "policy_loss": policy_loss.item(),
             "value_loss": value_loss,
             "clip_share": float(masked_mean((clipped > unclipped).float(), mask)),
             "step_kl": float(masked_mean(ratio - 1 - log_ratio, mask)),
             "ratio_error": float(((ratio - 1).abs() * mask).max()),
-            "grad_norm": float(norm),
         }
 
 
@@ -115,6 +139,7 @@ def value_loss_of(values: Tensor, experience: Experience, group: Sequence[int], 
 def fit_frozen_critic(run: PpoRun, experience: Experience, generator: torch.Generator, rate: float) -> float:
     """Passes of the value head over states that are already there; returns the last pass's loss."""
     config, mean = run.config, 0.0
+    critic_rate = run.model.rate(config.critic_learning_rate) * rate
     for _ in range(config.critic_epochs):
         order: list[int] = torch.randperm(len(experience.answers), generator=generator).tolist()
         groups = [order[i : i + config.minibatch_answers] for i in range(0, len(order), config.minibatch_answers)]
@@ -125,7 +150,7 @@ def fit_frozen_critic(run: PpoRun, experience: Experience, generator: torch.Gene
             values = torch.zeros(len(group), width).masked_scatter(experience.mask[group, :width], flat)
             loss = value_loss_of(values, experience, group, config.value_clip)
             loss.backward()
-            step_like_tensorflow(run.critic_optimizer, config.critic_learning_rate * rate, config.adam_eps)
+            step_like_tensorflow(run.critic_optimizer, critic_rate, config.adam_eps)
             mean += loss.item() / len(groups)
     return mean
 

@@ -46,13 +46,16 @@ class RewardConfig:
     """Upper share of the transformer blocks that carry adapters; the members share one pass through the rest."""
     pooling: Literal["last", "mean", "both"] = "both"
     """What the head reads: the state at the end token, the mean over the answer, or the two side by side."""
-    epochs: int = 8
-    batch_tokens: int = 3072
-    """Padded tokens per batch and member."""
+    epochs: int = 4
+    batch_tokens: int = 512
+    """Padded tokens per step and member: small steps learned more from few labels than large ones, in less time."""
+    part_tokens: int = 256
+    """Padded tokens per forward and backward pass; a step of more goes through in parts, side by side."""
     max_length: int = 512
     """Tokens of prompt and answer together; the far end of a longer prompt is cut."""
-    learning_rate: float = 1e-3
-    head_learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
+    """At a width of 192; wider models get less (`PolicyModel.rate`), here and for the heads."""
+    head_learning_rate: float = 4e-3
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     user_bias_precision: float = 4.0
@@ -130,9 +133,11 @@ class RewardModel:
     @torch.no_grad()
     def score_rows(self, rows: Sequence[Row]) -> RewardScores:
         """Score token rows, batched by length."""
+        groups = list(by_length([len(r) for r in rows], self.config.part_tokens))
+        scored = self.model.side_by_side.map(lambda group: self.raw([rows[i] for i in group]), groups)
         members = torch.zeros(len(rows), len(self.names))
-        for group in by_length([len(r) for r in rows], self.config.batch_tokens):
-            members[group] = (self.raw([rows[i] for i in group]) - self.center[:, None]).T
+        for group, scores in zip(groups, scored, strict=True):
+            members[group] = (scores - self.center[:, None]).T
         spread = members.std(dim=1, correction=0)
         return RewardScores(members.mean(dim=1), spread, members)
 
@@ -238,35 +243,41 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
     reward.thumb_bias.data.fill_(_base_rate(train))
     fast = [reward.head, reward.thumb_bias, reward.cutpoints, user_bias]
     slow = [p for name in reward.names for p in reward.model.parameters(name)]
+    rates = [reward.model.rate(r) for r in (config.learning_rate, config.head_learning_rate)]
     optimizer = torch.optim.AdamW(
         [
-            {"params": slow, "lr": config.learning_rate, "weight_decay": config.weight_decay},
-            {"params": fast, "lr": config.head_learning_rate, "weight_decay": 0.0},
+            {"params": slow, "lr": rates[0], "weight_decay": config.weight_decay},
+            {"params": fast, "lr": rates[1], "weight_decay": 0.0},
         ]
     )
     lengths = [sum(len(r) for r in i.rows) for i in train]
     epochs = [list(by_length(lengths, config.batch_tokens, generator)) for _ in range(config.epochs)]
     steps, step, epoch_loss = sum(map(len, epochs)), 0, 0.0
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [config.learning_rate, config.head_learning_rate], total_steps=steps + 1, pct_start=0.1
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps + 1, pct_start=0.1)
     for epoch, batches in enumerate(epochs):
         epoch_loss = 0.0
         for group in batches:
-            items = [train[i] for i in group]
-            who = torch.tensor([users[i.user] for i in items])
-            losses = _losses(reward, items, user_bias[:, who])
-            weight = weights[:, who] * torch.tensor([i.weight for i in items])
-            loss = (losses.per_item * weight).sum() / (len(items) * config.members)
+            parts = [[group[i] for i in part] for part in by_length([lengths[i] for i in group], config.part_tokens)]
+
+            def loss_of(part: list[int], size: int = len(group)) -> tuple[Tensor, float]:
+                items = [train[i] for i in part]
+                who = torch.tensor([users[i.user] for i in items])
+                losses = _losses(reward, items, user_bias[:, who])
+                weight = weights[:, who] * torch.tensor([i.weight for i in items])
+                loss = (losses.per_item * weight).sum() / (size * config.members)
+                level = config.centering * losses.level.square().mean() * len(part) / size
+                return loss + level, loss.item()
+
+            loss = sum(reward.model.side_by_side.add_gradients(loss_of, parts, [*slow, *fast]))
             shrink = 0.5 * config.user_bias_precision * user_bias.square().sum() / (len(train) * config.members)
-            (loss + shrink + config.centering * losses.level.square().mean()).backward()
+            shrink.backward()
             nn.utils.clip_grad_norm_(slow, config.max_grad_norm * config.members**0.5)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            epoch_loss += loss.item() / len(batches)
+            epoch_loss += loss / len(batches)
             step += 1
-            progress("reward", step / steps, f"epoch {epoch + 1}/{config.epochs}, loss {loss.item():.3f}")
+            progress("reward", step / steps, f"epoch {epoch + 1}/{config.epochs}, loss {loss:.3f}")
     return epoch_loss
 
 

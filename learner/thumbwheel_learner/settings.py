@@ -51,7 +51,7 @@ class Training:
     gate_judge_labels: int = 0
     """`GATE_JUDGE_LABELS`: labels the judge must have, and as many to check it with."""
     threads: int = 0
-    """`TRAIN_THREADS`: CPU threads of training; 0: one fewer than there are cores, which the service keeps."""
+    """`TRAIN_THREADS`: CPU threads of training; 0: one per core (the learner yields to the service by its priority)."""
     seed: int = 0
     """`SEED`: every draw of a run follows from it."""
 

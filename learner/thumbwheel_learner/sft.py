@@ -25,6 +25,8 @@ from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.tokens import by_length, fit, make_batch
 
 ADAPTER = "policy"
+PART_TOKENS = 512
+"""Padded tokens per forward and backward pass; a step of more goes through in parts, side by side."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class SftConfig:
     """Of a first version; a later one keeps its parent's."""
     epochs: int = 4
     learning_rate: float = 1.5e-3
+    """At a width of 192; wider models get less (`PolicyModel.rate`)."""
     batch_tokens: int = 1024
     """Padded tokens per optimiser step."""
     max_length: int = 512
@@ -86,6 +89,19 @@ def answer_loss(model: PolicyModel, rows: Sequence[Row]) -> Tensor:
     """Mean negative log-likelihood per answer token under the active adapter; differentiable."""
     batch = make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=model.tokens.pad_id)
     return -model.score_answers(batch).logprobs.mean()
+
+
+def _add_gradients(model: PolicyModel, rows: list[Row], parameters: list[nn.Parameter]) -> float:
+    """Gradients of `answer_loss`, in parts; returns the loss."""
+    parts = [[rows[i] for i in part] for part in by_length([len(r) for r in rows], PART_TOKENS)]
+    tokens = sum(len(r.answer) for r in rows)
+
+    def loss_of(part: list[Row]) -> tuple[Tensor, float]:
+        with model.using(ADAPTER):
+            loss = answer_loss(model, part) * (sum(len(r.answer) for r in part) / tokens)
+        return loss, loss.item()
+
+    return sum(model.side_by_side.add_gradients(loss_of, parts, parameters))
 
 
 @torch.no_grad()
@@ -144,7 +160,7 @@ def _epochs(
 ) -> tuple[int, int, float | None]:
     """Train; with a held-out slice keep the best epoch (the start among them) and stop at the first that is worse."""
     parameters = model.parameters(ADAPTER)
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(parameters, lr=model.rate(config.learning_rate), weight_decay=config.weight_decay)
     lengths = [len(r) for r in train]
     epochs = [list(by_length(lengths, config.batch_tokens, generator)) for _ in range(config.epochs)]
     steps, step = sum(map(len, epochs)), 0
@@ -152,14 +168,13 @@ def _epochs(
     best, kept = held_before, [p.detach().clone() for p in parameters]
     for epoch, batches in enumerate(epochs):
         for group in batches:
-            loss = answer_loss(model, [train[i] for i in group])
-            loss.backward()
+            loss = _add_gradients(model, [train[i] for i in group], parameters)
             nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
             anneal.step()
             step += 1
-            progress("sft", step / steps, f"epoch {epoch + 1}/{config.epochs}, loss {loss.item():.3f}")
+            progress("sft", step / steps, f"epoch {epoch + 1}/{config.epochs}, loss {loss:.3f}")
         if best is None:
             continue
         now = mean_loss(model, held, config.batch_tokens)

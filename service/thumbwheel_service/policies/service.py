@@ -42,6 +42,12 @@ class NotServable(Conflicting):
     code = "not_servable"
 
 
+class NothingToRollBack(Conflicting):
+    """The live policy is the one that a rollback would go to."""
+
+    code = "nothing_to_roll_back"
+
+
 class PolicyService:
     """The only one who moves the route."""
 
@@ -147,10 +153,16 @@ class PolicyService:
         return await self.list()
 
     async def rollback(self, version: str | None) -> PolicyList:
-        """Go back to `version` (default: the one before the live one); raises `UnknownVersion`, `NotServable`."""
+        """Go back to `version` (default: the one before the live one).
+
+        Raises `UnknownVersion`, `NotServable`, and, without a `version`, `NothingToRollBack`.
+        """
         target = version
         if target is None:
-            target = (await self._reader.run(repository.peek_route)).previous
+            route = await self._reader.run(repository.peek_route)
+            target = route.previous
+            if target == route.version:
+                raise NothingToRollBack(f"{route.version} is live and there is no policy before it")
         await self._go_to(target, "rollback")
         return await self.list()
 

@@ -1,3 +1,4 @@
+from msgspec.structs import replace
 from tests.learner_models import demo, logged, pair, said, snapshot, thumb
 
 from thumbwheel_learner.labels import Item, Row, split_by_time, split_evidence
@@ -62,3 +63,30 @@ def test_a_prompt_on_both_sides_is_taken_from_the_judge() -> None:
     evidence = split_evidence(whole, 0.4)
     assert evidence.judge.judged == []
     assert all(j.messages == said("the same question") for j in evidence.training.judged)
+
+
+def test_agents_who_correct_anyone_move_nobody_to_the_other_side() -> None:
+    judged = [thumb(n, f"order {n}", "yes", up=n % 2 == 0) for n in many()[:100]]
+    corrections = [demo(n, f"order {n}", "sorry") for n in many()]
+    pairs = [replace(pair(n, f"order {n}", "sorry", "yes"), user="agent-0") for n in many()]
+    without, evidence = (
+        split_evidence(snapshot(judged=judged, demos=demos, pairs=both), 0.3)
+        for demos, both in (((), ()), (corrections, pairs))
+    )
+    assert evidence.disjoint == ("conversation", "prompt"), "most labels are the agent's"
+    assert {j.user for j in evidence.judge.judged} == {j.user for j in without.judge.judged}
+    evidence = split_evidence(snapshot(judged=judged, demos=corrections, pairs=pairs[:60]), 0.3)
+    assert evidence.disjoint == ("user", "conversation", "prompt")
+    assert evidence.judge.judged == without.judge.judged
+    assert evidence.judge.pairs == []
+    assert {d.user for d in evidence.training.demos} == {"agent-0", "agent-1"}
+    assert len(evidence.training.demos) > 60
+
+
+def test_a_conversation_belongs_to_its_end_user_whoever_judges_it() -> None:
+    prompts = [replace(logged(n, f"order {n}"), user=f"customer-{n % 40}") for n in many()]
+    judged = [thumb(n, f"order {n}", "yes", up=True, user=f"reviewer-{n}") for n in many()]
+    judge = split_evidence(snapshot(judged=judged, prompts=prompts), 0.3).judge
+    sides = {p.user: p.conversation_id in {x.conversation_id for x in judge.prompts} for p in prompts}
+    assert len(judge.judged) == len(judge.prompts) > 0
+    assert all((p in judge.prompts) == sides[p.user] for p in prompts)

@@ -92,7 +92,7 @@ def test_training_is_the_same_for_the_same_seed_and_not_for_another(model: Polic
 
 
 def test_members_disagree_more_about_what_they_never_saw(model: PolicyModel, tmp_path: Path) -> None:
-    config = RewardConfig(members=4, epochs=6, rank=4, learning_rate=3e-3)
+    config = RewardConfig(members=4, epochs=6, rank=4, batch_tokens=3072, learning_rate=3e-3, head_learning_rate=3e-3)
     reward, _ = train_reward(model, snapshot(judged=votes(200, 2, noise=0.0)), config, tmp_path / "reward")
     known = reward.score_messages([said("my order")] * 8, ANSWERS)
     strange = reward.score_messages([said("good bad refund")] * 4, ["where where", "now my", "order order", "late the"])

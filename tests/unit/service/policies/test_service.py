@@ -14,7 +14,7 @@ from thumbwheel.events import PolicyRejected, PolicyRouted, encode, wrap
 from thumbwheel_service.engine.protocol import EngineDown
 from thumbwheel_service.errors import Unavailable
 from thumbwheel_service.policies.follower import PolicyFollower
-from thumbwheel_service.policies.service import NotServable, UnknownVersion
+from thumbwheel_service.policies.service import NothingToRollBack, NotServable, UnknownVersion
 
 
 async def settle(wheel: Wheel) -> None:
@@ -140,6 +140,8 @@ async def test_a_rollback_goes_back_and_not_forth(wheel: Wheel) -> None:
     assert (await wheel.policies.rollback(None)).live == "v1"
     assert (wheel.row("v2").state, wheel.row("v2").reason) == ("loaded", "rolled back")
     assert (await wheel.policies.rollback(None)).live == "base"
+    with pytest.raises(NothingToRollBack, match="no policy before it"):
+        await wheel.policies.rollback(None)
     assert (await wheel.policies.rollback("v2")).live == "v2"
     assert wheel.row("v2").state == "live"
     event = wheel.events()[-1]

@@ -1,9 +1,10 @@
 """From a snapshot to what a reward model trains on: labelled token rows, split by time or by who said it."""
 
 import hashlib
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -27,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Item:
-    """One human judgement on one row, or on two (chosen first)."""
+    """One human judgement on one row, or on two and more (chosen first)."""
 
     kind: Kind
     rows: tuple[Row, ...]
@@ -76,6 +77,29 @@ def split_by_time(items: Sequence[Item], held_out: float) -> tuple[list[Item], l
     cut = round(len(ordered) * (1 - held_out))
     early = {i.conversation for i in ordered[:cut]}
     return [i for i in ordered if i.conversation in early], [i for i in ordered if i.conversation not in early]
+
+
+def mismatched(items: Sequence[Item], rows: int, max_length: int, generator: random.Random) -> list[Item]:
+    """The items, each pair with up to `rows` rejected rows more: what was preferred in other conversations.
+
+    Thumbs say little about whether an answer fits its question, since a policy seldom answers another one; where the
+    reward model has not learned it, PPO finds out. Answers that share more than half of their tokens may well be right
+    in both places and are left out; so are ties.
+    """
+    preferred = [i for i in items if i.kind == "pair" and i.value == 1.0]
+
+    def extended(item: Item) -> Item:
+        own = set(item.rows[0].answer)
+        others = [o for o in preferred if o.prompt_key != item.prompt_key and not _alike(own, set(o.rows[0].answer))]
+        drawn = generator.sample(others, min(rows, len(others)))
+        rejected = (Row(*fit(item.rows[0].prompt, o.rows[0].answer, max_length)) for o in drawn)
+        return replace(item, rows=(*item.rows, *rejected))
+
+    return [extended(i) if i.kind == "pair" and i.value == 1.0 else i for i in items]
+
+
+def _alike(one: set[int], other: set[int]) -> bool:
+    return len(one & other) * 2 > len(one | other)
 
 
 @dataclass(frozen=True)

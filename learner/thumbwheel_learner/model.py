@@ -20,7 +20,7 @@ from thumbwheel_learner.adapters import BadAdapter, read_adapter, write_adapter
 from thumbwheel_learner.blocks import Blocks
 from thumbwheel_learner.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
 from thumbwheel_learner.parallel import SideBySide
-from thumbwheel_learner.tokens import Batch, ChatTokenizer, make_batch
+from thumbwheel_learner.tokens import Batch, ChatTokenizer, make_batch, make_shared_batch, runs_of_equal
 
 TUNED_WIDTH = 192
 """Of the model on which the default learning rates were found."""
@@ -69,6 +69,7 @@ class PolicyModel:
         if memory.gradient_checkpointing:
             self.base.gradient_checkpointing_enable({"use_reentrant": False})
         self._check_split()
+        self.shares_prompts = self._reads_prompts_once()
 
     def rate(self, learning_rate: float) -> float:
         """A learning rate that suits an adapter on a model of width 192, for this model: smaller as it is wider.
@@ -168,7 +169,7 @@ class PolicyModel:
                 return self.hidden(batch)
         ids = batch.ids.repeat(repeats, 1)
         positions = batch.positions if batch.attention is None else batch.positions.repeat(repeats, 1)
-        attention = None if batch.attention is None else batch.attention.repeat(repeats, 1).to(self.device)
+        attention = None if batch.attention is None else self._mask(batch.attention, repeats)
         checkpointing = self.memory.gradient_checkpointing and torch.is_grad_enabled()
         if checkpointing:
             self.base.train()  # transformers checkpoints in training mode only; frozen dropout is set to 0 at load
@@ -183,6 +184,23 @@ class PolicyModel:
             if checkpointing:
                 self.base.eval()
         return cast(Tensor, out.last_hidden_state)
+
+    def _mask(self, attention: Tensor, repeats: int) -> Tensor:
+        """As transformers take it: [B, T] as it is, [B, 1, T, T] as what is added to the scores."""
+        attention = attention.repeat(repeats, *([1] * (attention.dim() - 1))).to(self.device)
+        if attention.dim() == 2:
+            return attention
+        added = torch.zeros(attention.shape, dtype=self.base.dtype, device=self.device)
+        return added.masked_fill_(~attention, torch.finfo(self.base.dtype).min)
+
+    def batch(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Batch:
+        """The answers after their prompts; neighbours with the same prompt share it, where this model can do that."""
+        groups = runs_of_equal(prompts)
+        window = getattr(self.base.config.get_text_config(), "sliding_window", None)
+        longest = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+        if len(groups) == len(answers) or not self.shares_prompts or (window and longest > window):
+            return make_batch(prompts, answers, pad_id=self.tokens.pad_id)
+        return make_shared_batch(prompts, answers, pad_id=self.tokens.pad_id, shared=groups)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., V] in float32, with the scalings that Gemma, Granite and Cohere put behind the head."""
@@ -236,6 +254,23 @@ class PolicyModel:
         """Log-probabilities of the answers under the active adapter, flat [N]."""
         states = self.answer_states(self.hidden(batch), batch)
         return self.token_scores(states, batch.targets.to(self.device), temperature)
+
+    @torch.no_grad()
+    def _reads_prompts_once(self) -> bool:
+        """Whether answers that share a prompt's row get the scores they get in rows of their own: not every
+        architecture takes a mask of four dimensions, and no list of those that do would stay true.
+        """
+        vocabulary = int(self.base.get_input_embeddings().weight.shape[0])
+        ids = [(7 * i + 3) % vocabulary for i in range(9)]
+        prompts, answers = [ids[:4], ids[:4]], [ids[4:6], ids[5:9]]
+        alone = make_batch(prompts, answers, pad_id=0)
+        together = make_shared_batch(prompts, answers, pad_id=0, shared=[[0, 1]])
+        try:
+            one, other = (self.answer_states(self.hidden(batch), batch).float() for batch in (alone, together))
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            return False
+        coarse = self.base.dtype != torch.float32
+        return torch.allclose(one, other, atol=0.1 if coarse else 1e-3, rtol=0.1 if coarse else 1e-3)
 
     def _check_split(self) -> None:
         """Make sure that body + head really is this architecture's forward pass; raises `UnsuitableModel`."""

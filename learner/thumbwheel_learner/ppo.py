@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,7 @@ from thumbwheel_learner.labels import Row
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.ppo_estimators import (
     gae,
+    leave_one_out,
     token_rewards,
     whiten,
 )
@@ -34,7 +35,6 @@ from thumbwheel_learner.ppo_update import update
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.reward import RewardScores
 from thumbwheel_learner.rollout import Rollout, RolloutEngine
-from thumbwheel_learner.tokens import by_length
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -140,7 +140,7 @@ def _iterate(
     )
     asked = [prompts[i] for i, answers in zip(chosen, sampled, strict=True) for _ in answers]
     rollouts = [r for answers in sampled for r in answers]
-    check_rollouts(rollouts)
+    check_rollouts(rollouts, len(chosen) * config.answers_per_prompt)
     clock.append(time.monotonic())
 
     # 2. Log-probabilities of policy and reference; the distance so far decides whether the run may go on.
@@ -159,6 +159,7 @@ def _iterate(
     clock.append(time.monotonic())
 
     # 4. Token rewards, values, advantages.
+    final = leave_one_out(final, config.answers_per_prompt)
     rewards = token_rewards(final, experience.logprobs - experience.reference, experience.mask, run.controller.coef)
     if config.whiten_rewards:
         rewards = whiten(rewards, experience.mask, shift_mean=False)
@@ -210,8 +211,10 @@ def draw_prompts(count: int, iteration: int, config: PpoConfig) -> list[int]:
     return [orders[position // count][position % count] for position in positions]
 
 
-def check_rollouts(rollouts: Sequence[Rollout]) -> None:
-    """Raise `BrokenRollout` unless every answer has tokens and one finite log-probability for each."""
+def check_rollouts(rollouts: Sequence[Rollout], wanted: int) -> None:
+    """Raise `BrokenRollout` unless all answers are there, with tokens and one finite log-probability for each."""
+    if len(rollouts) != wanted:
+        raise BrokenRollout(f"{len(rollouts)} answers where {wanted} were asked for")
     for n, rollout in enumerate(rollouts):
         if not rollout.token_ids or len(rollout.token_ids) != len(rollout.logprobs):
             raise BrokenRollout(
@@ -241,7 +244,7 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
     )
 
     def look(group: list[int]) -> float:
-        batch, rows = out.batch(group, model.tokens.pad_id), torch.tensor(group)[:, None]
+        batch, rows = out.batch(group, model), torch.tensor(group)[:, None]
         columns, targets = torch.arange(batch.mask.shape[1])[None, :], batch.targets.to(model.device)
         with model.using(POLICY):
             states = model.answer_states(model.hidden(batch), batch)
@@ -257,7 +260,7 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
             out.states[i] = answer_states
         return float(scores.entropy.sum())
 
-    entropy = sum(model.side_by_side.map(look, list(batches_of(out, config.batch_tokens))))
+    entropy = sum(model.side_by_side.map(look, out.parts(range(len(answers)), config.batch_tokens)))
     for i, rollout in enumerate(rollouts):
         out.behaviour[i, : len(rollout.logprobs)] = torch.tensor(rollout.logprobs)
     out.entropy = entropy / float(out.mask.sum())
@@ -265,21 +268,15 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
 
 
 @torch.no_grad()
-def kl_to_base(run: PpoRun, experience: Experience, most: int = 64) -> float:
+def kl_to_base(run: PpoRun, experience: Experience, most: int = 16) -> float:
     """Mean KL(policy ‖ bare base) per answer, along the first `most` answers."""
     model = run.model
-    batch = experience.batch(range(min(most, len(experience.answers))), model.tokens.pad_id)
+    batch = experience.batch(range(min(most, len(experience.answers))), model)
     with model.using(POLICY):
         states = model.answer_states(model.hidden(batch), batch)
     with model.using():
         base_states = model.answer_states(model.hidden(batch), batch)
     return float(model.token_kl(states, base_states, run.config.temperature).sum()) / len(batch.mask)
-
-
-def batches_of(experience: Experience, batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of answers of like length."""
-    lengths = [len(p) + len(a) for p, a in zip(experience.prompts, experience.answers, strict=True)]
-    return by_length(lengths, batch_tokens)
 
 
 def describe(experience: Experience, rollouts: Sequence[Rollout]) -> dict[str, float]:

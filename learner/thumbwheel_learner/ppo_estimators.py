@@ -39,6 +39,16 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
     return advantages, (advantages + values) * mask
 
 
+def leave_one_out(scores: Tensor, n: int) -> Tensor:
+    """[B] every score minus the mean of the other `n - 1` answers to its prompt, which follow each other in B.
+
+    The baseline of RLOO (Kool et al. 2019; Ahmadian et al. 2024, arXiv:2402.14740): unbiased, and no critic has to
+    learn how hard each prompt is.
+    """
+    groups = scores.view(-1, n)
+    return (scores - ((groups.sum(dim=1, keepdim=True) - groups) / (n - 1)).reshape(-1)) if n > 1 else scores
+
+
 def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
     """[B, A] reward of every token: minus the KL term, and the answer's score on its last token."""
     rewards = -kl_coef * kl * mask

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.ppo_estimators import KlController
-from thumbwheel_learner.tokens import Batch, make_batch
+from thumbwheel_learner.tokens import Batch, by_length, runs_of_equal
 
 POLICY, REFERENCE, CRITIC = "policy", "reference", "critic"
 
@@ -26,21 +26,22 @@ class PpoConfig:
 
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Of a first version; a later one keeps its parent's."""
-    iterations: int = 16
-    prompts_per_iteration: int = 128
-    answers_per_prompt: int = 1
+    iterations: int = 13
+    prompts_per_iteration: int = 32
+    answers_per_prompt: int = 4
+    """With more than one, each is scored against the mean of the others: what a prompt is worth cancels out."""
     max_prompt: int = 384
     """Longer prompts are not practised on."""
     max_tokens: int = 64
     temperature: float = 1.0
-    epochs: int = 2
-    minibatch_answers: int = 32
+    epochs: int = 1
+    minibatch_answers: int = 16
     """Answers per optimiser step."""
     step_tokens: int = 512
     """Padded tokens per forward and backward pass; a minibatch of more goes through in parts."""
     batch_tokens: int = 2048
     """Padded tokens per forward pass that needs no gradient."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     """At a width of 192; wider models get less (`PolicyModel.rate`), here and for the critic."""
     final_learning_rate: float = 0.1
     """Share of the learning rate that is left at the last iteration; linear in between."""
@@ -62,7 +63,7 @@ class PpoConfig:
     """Bound of the normalised score."""
     missing_end_penalty: float = 1.0
     """Taken from the normalised score of an answer that was cut off before its end token."""
-    kl_coef: float = 0.05
+    kl_coef: float = 0.1
     kl_target: float = 6.0
     kl_horizon: float = 2_000.0
     kl_budget: float = 30.0
@@ -115,9 +116,15 @@ class Experience:
     advantages: Tensor = field(default_factory=lambda: torch.empty(0))
     returns: Tensor = field(default_factory=lambda: torch.empty(0))
 
-    def batch(self, group: Sequence[int], pad_id: int) -> Batch:
+    def batch(self, group: Sequence[int], model: PolicyModel) -> Batch:
         """Some of the answers, padded together."""
-        return make_batch([self.prompts[i] for i in group], [self.answers[i] for i in group], pad_id=pad_id)
+        return model.batch([self.prompts[i] for i in group], [self.answers[i] for i in group])
+
+    def parts(self, indices: Sequence[int], tokens: int) -> list[list[int]]:
+        """Indices in groups of at most `tokens` padded tokens and of like length; a prompt's answers stay together."""
+        runs = [[indices[i] for i in run] for run in runs_of_equal([self.prompts[i] for i in indices])]
+        lengths = [len(self.prompts[r[0]]) + sum(len(self.answers[i]) for i in r) for r in runs]
+        return [[i for n in group for i in runs[n]] for group in by_length(lengths, tokens)]
 
 
 class Critic(nn.Module):

@@ -13,7 +13,6 @@ from thumbwheel_learner.labels import Row
 from thumbwheel_learner.ppo_estimators import importance_weights, masked_mean
 from thumbwheel_learner.ppo_state import POLICY, Experience, PpoConfig, PpoRun
 from thumbwheel_learner.sft import answer_loss
-from thumbwheel_learner.tokens import by_length
 
 
 def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -> dict[str, float]:
@@ -25,7 +24,7 @@ def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -
     seen: list[dict[str, float]] = []
     first_ratio_error = 0.0
     for _ in range(config.epochs):
-        order: list[int] = torch.randperm(len(experience.answers), generator=generator).tolist()
+        order = shuffled(len(experience.answers), config.answers_per_prompt, generator)
         for start in range(0, len(order), config.minibatch_answers):
             group = order[start : start + config.minibatch_answers]
             demos = pick_rows(demonstrations, generator) if config.sft_coef else []
@@ -52,6 +51,12 @@ def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -
     }
 
 
+def shuffled(answers: int, per_prompt: int, generator: torch.Generator) -> list[int]:
+    """Indices in a random order of prompts, so that a prompt's answers stay together and it is read once for them."""
+    prompts: list[int] = torch.randperm(answers // per_prompt, generator=generator).tolist()
+    return [p * per_prompt + n for p in prompts for n in range(per_prompt)]
+
+
 def policy_step(
     run: PpoRun,
     experience: Experience,
@@ -68,8 +73,7 @@ def policy_step(
     trained = [p for name in run.adapters() for p in model.parameters(name)]
     trained += list(run.critic.parameters()) if config.critic == "adapter" else []
     total = int(experience.mask[group].sum())
-    lengths = [len(experience.prompts[i]) + len(experience.answers[i]) for i in group]
-    parts = [[group[i] for i in indices] for indices in by_length(lengths, config.step_tokens)]
+    parts = experience.parts(group, config.step_tokens)
     shares = [int(experience.mask[part].sum()) / total for part in parts]
 
     def loss_of(n: int) -> tuple[Tensor, dict[str, float]]:
@@ -96,7 +100,7 @@ def minibatch_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Mean loss per answer token of some answers, and what there is to say of them."""
     model, config = run.model, run.config
-    batch = experience.batch(part, model.tokens.pad_id)
+    batch = experience.batch(part, model)
     width = batch.mask.shape[1]
     mask, advantages = batch.mask, experience.advantages[part, :width]
 

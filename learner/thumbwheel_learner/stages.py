@@ -12,14 +12,16 @@ import msgspec
 from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
-from thumbwheel_learner.evaluate import gate_prompts, judge_gate, train_judge
+from thumbwheel_learner.evaluate import gate_prompts, judge_gate
+from thumbwheel_learner.judge import train_judge
 from thumbwheel_learner.labels import Evidence, split_evidence
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.plan import Recipe
 from thumbwheel_learner.ppo import NothingToPractise, train_ppo
 from thumbwheel_learner.progress import Progress
 from thumbwheel_learner.publish import Provenance, Publisher
-from thumbwheel_learner.reward import TooFewLabels, load_reward, train_reward
+from thumbwheel_learner.reward import load_reward
+from thumbwheel_learner.reward_training import TooFewLabels, train_reward
 from thumbwheel_learner.rollout import RolloutEngine
 from thumbwheel_learner.rollout_http import RolloutFailed, RolloutRefused
 from thumbwheel_learner.run import RunInterrupted
@@ -136,7 +138,15 @@ class Workshop:
             return StageOutcome(result={}, state="halted", reason=reason)
         model, config, evidence = self.model(), self.recipe.gate, self.evidence(given)
         first, second = _half(given.progress, 0.0), _half(given.progress, 0.5)
-        judge = train_judge(model, evidence, config, given.folder / "judge", progress=first)
+        judge = train_judge(
+            model,
+            evidence,
+            config.judge,
+            given.folder / "judge",
+            resamples=config.resamples,
+            seed=config.seed,
+            progress=first,
+        )
         prompts = gate_prompts(model, evidence.judge.prompts, config)
         with self._rollouts(model) as engine:
             verdict = judge_gate(

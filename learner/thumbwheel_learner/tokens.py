@@ -98,7 +98,8 @@ class Batch:
     ids: Tensor
     """[B, T]"""
     attention: Tensor | None
-    """[B, T], 1 where a token is; None when right-padded: nothing real can see what comes after it."""
+    """[B, T], 1 where a token is; None when right-padded: nothing real can see what comes after it; [B, 1, T, T], true
+    where one token sees another, when answers share a prompt."""
     positions: Tensor
     """[B, T] counted from each row's first real token; [1, T] when that is column 0 for all."""
     rows: Tensor
@@ -155,6 +156,61 @@ def make_batch(
         mask=torch.arange(int(sizes.max()))[None, :] < sizes[:, None],
         last=torch.tensor([s + n - 1 for s, n in zip(starts, lengths, strict=True)]),
     )
+
+
+def make_shared_batch(
+    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], *, pad_id: int, shared: Sequence[Sequence[int]]
+) -> Batch:
+    """One row for each group of answers in `shared`, which have one prompt: it is read once, no answer sees another.
+
+    `shared` holds the answers' indices, in their order. `rows`, `columns`, `targets` and `mask` are by answer as in
+    `make_batch`, while `ids` and `last` are not: a row ends with its last answer.
+    """
+    lengths = [len(prompts[g[0]]) + sum(len(answers[i]) for i in g) for g in shared]
+    shape = (len(shared), max(lengths))
+    ids = torch.full(shape, pad_id, dtype=torch.long)
+    segments, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    rows: list[int] = []
+    columns: list[int] = []
+    targets: list[int] = []
+    for row, group in enumerate(shared):
+        prompt = prompts[group[0]]
+        ids[row, : len(prompt)] = torch.tensor([*prompt])
+        positions[row, : len(prompt)] = torch.arange(len(prompt))
+        start = len(prompt)
+        for segment, i in enumerate(group, start=1):
+            end = start + len(answers[i])
+            ids[row, start:end] = torch.tensor([*answers[i]])
+            positions[row, start:end] = torch.arange(len(prompt), len(prompt) + len(answers[i]))
+            segments[row, start:end] = segment
+            rows += [row] * len(answers[i])
+            columns += [len(prompt) - 1, *range(start, end - 1)]
+            targets += answers[i]
+            start = end
+    of_prompt, own = segments[:, None, :] == 0, segments[:, :, None] == segments[:, None, :]
+    before = torch.ones(shape[1], shape[1], dtype=torch.bool).tril()
+    sizes = torch.tensor([len(answers[i]) for g in shared for i in g])
+    return Batch(
+        ids=ids,
+        attention=((of_prompt | own) & before)[:, None],
+        positions=positions,
+        rows=torch.tensor(rows),
+        columns=torch.tensor(columns),
+        targets=torch.tensor(targets),
+        mask=torch.arange(int(sizes.max()))[None, :] < sizes[:, None],
+        last=torch.tensor(lengths) - 1,
+    )
+
+
+def runs_of_equal(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices in groups of neighbours with the same prompt."""
+    groups: list[list[int]] = []
+    for i, prompt in enumerate(prompts):
+        if groups and prompts[groups[-1][0]] == prompt:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
 
 
 def by_length(lengths: Sequence[int], max_tokens: int, generator: torch.Generator | None = None) -> Iterator[list[int]]:

@@ -40,7 +40,14 @@ SMALL = RewardConfig(members=2, epochs=6, rank=4, alpha=8)
 RECIPE = Recipe(
     reward=SMALL,
     sft=SftConfig(lora=LoraConfig(8, 16), epochs=30, learning_rate=1e-2, batch_tokens=512, held_out=0.0),
-    ppo=PpoConfig(lora=LoraConfig(8, 16), iterations=2, prompts_per_iteration=16, max_tokens=16, minibatch_answers=8),
+    ppo=PpoConfig(
+        lora=LoraConfig(8, 16),
+        iterations=2,
+        prompts_per_iteration=8,
+        answers_per_prompt=2,
+        max_tokens=16,
+        minibatch_answers=8,
+    ),
     gate=GateConfig(
         judge=replace(SMALL, held_out=0.0, seed=5),
         judge_share=0.4,

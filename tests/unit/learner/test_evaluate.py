@@ -6,21 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.learner_models import logged, make_base, pair, snapshot, thumb
+from tests.learner_models import logged, make_base
 
 from thumbwheel_learner.evaluate import (
     GateConfig,
-    Judge,
     gate_prompts,
     judge_gate,
-    judge_quality,
-    train_judge,
 )
-from thumbwheel_learner.labels import items_of, split_evidence
+from thumbwheel_learner.judge import Judge
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.measures import Estimate
 from thumbwheel_learner.model import PolicyModel, load_policy
-from thumbwheel_learner.reward import RewardConfig, RewardScores
+from thumbwheel_learner.reward import RewardScores
 from thumbwheel_learner.rollout import Rollout
 
 PROMPTS = [[2, a, b, c, 4, 3] for a in range(5, 9) for b in range(5, 9) for c in range(5, 8)]
@@ -168,41 +165,6 @@ def test_a_policy_too_far_from_the_live_one_is_refused(model: PolicyModel, tmp_p
         "too far from the live policy",
         "the lineage is too far from the base",
     ]
-
-
-def test_a_trained_judge_is_checked_on_labels_it_never_saw(model: PolicyModel, tmp_path: Path) -> None:
-    words = ["please", "rude"]
-    data = snapshot(
-        judged=[thumb(n, f"order {'my ' * (n % 3)}{n}", words[n % 2], up=n % 2 == 0) for n in range(160)],
-        pairs=[pair(500 + n, f"refund {n}", "please", "rude") for n in range(40)],
-        prompts=[logged(n, f"order {n}") for n in range(50)],
-    )
-    config = GateConfig(
-        judge=RewardConfig(members=2, epochs=6, rank=4, held_out=0.0, learning_rate=5e-3), resamples=100
-    )
-    # Every word but a few is unknown to this tokenizer, so prompts differ for people and not for the model.
-    evidence = split_evidence(data, 0.3)
-    trained = train_judge(model, evidence, config, tmp_path / "judge")
-    assert trained is not None
-    assert trained.labels == len(evidence.judge.judged) + len(evidence.judge.pairs)
-    assert trained.quality.n == len(evidence.training.judged) + len(evidence.training.pairs)
-    assert trained.quality.low > 0.9
-    assert len(trained.draws) == 100
-    assert train_judge(model, split_evidence(snapshot(), 0.3), config, tmp_path / "none") is None
-
-
-def test_quality_is_half_for_a_judge_that_knows_nothing(model: PolicyModel) -> None:
-    class Blind:
-        def score_rows(self, rows: Sequence[object]) -> RewardScores:
-            zeros = torch.zeros(len(rows))
-            return RewardScores(zeros, zeros, zeros[:, None])
-
-    data = snapshot(
-        judged=[thumb(n, "order", "yes", up=n % 2 == 0) for n in range(20)], pairs=[pair(99, "o", "a", "b")]
-    )
-    quality, draws = judge_quality(Blind(), items_of(data, model.tokens, 64), 50, 0)  # type: ignore[arg-type]
-    assert quality.mean == 0.5
-    assert set(draws) == {0.5}
 
 
 def test_gate_prompts_are_unique_short_enough_and_rotate(model: PolicyModel) -> None:

@@ -1,7 +1,9 @@
+import random
+
 from msgspec.structs import replace
 from tests.learner_models import demo, logged, pair, said, snapshot, thumb
 
-from thumbwheel_learner.labels import Item, Row, split_by_time, split_evidence
+from thumbwheel_learner.labels import Item, Row, mismatched, split_by_time, split_evidence
 
 
 def item(conversation: str, created_ms: int) -> Item:
@@ -90,3 +92,27 @@ def test_a_conversation_belongs_to_its_end_user_whoever_judges_it() -> None:
     sides = {p.user: p.conversation_id in {x.conversation_id for x in judge.prompts} for p in prompts}
     assert len(judge.judged) == len(judge.prompts) > 0
     assert all((p in judge.prompts) == sides[p.user] for p in prompts)
+
+
+def preferred(key: str, chosen: list[int], value: float = 1.0) -> Item:
+    return Item("pair", (Row([1], chosen), Row([1], [99])), value, "agent", key, 0, key)
+
+
+def test_a_preferred_answer_is_set_against_what_was_preferred_elsewhere() -> None:
+    one, two, three = preferred("a", [10, 11]), preferred("b", [20, 21]), preferred("c", [30, 31])
+    thumb_alone = item("c0", 1)
+    made = mismatched([one, two, three, thumb_alone], 2, 64, random.Random(0))
+    assert made[3] == thumb_alone
+    answers = [[r.answer for r in i.rows] for i in made[:3]]
+    assert [a[:2] for a in answers] == [[[10, 11], [99]], [[20, 21], [99]], [[30, 31], [99]]]
+    assert [sorted(a[2:]) for a in answers] == [[[20, 21], [30, 31]], [[10, 11], [30, 31]], [[10, 11], [20, 21]]]
+    assert {tuple(r.prompt) for i in made for r in i.rows} == {(1,)}
+
+
+def test_ties_equal_prompts_and_answers_that_may_be_right_in_both_places_make_no_pair() -> None:
+    for items in (
+        [preferred("a", [10]), preferred("b", [20], value=0.5)],
+        [preferred("a", [10]), preferred("a", [20])],
+        [preferred("a", [1, 2, 3]), preferred("b", [1, 2, 3, 4])],
+    ):
+        assert mismatched(items, 2, 64, random.Random(0)) == items

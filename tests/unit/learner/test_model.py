@@ -7,7 +7,7 @@ from tests.learner_models import ARCHITECTURES, make_base
 from thumbwheel_learner.adapters import BadAdapter
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.model import Memory, PolicyModel, load_policy
-from thumbwheel_learner.tokens import make_batch
+from thumbwheel_learner.tokens import make_batch, make_shared_batch, runs_of_equal
 
 PROMPTS, ANSWERS = [[2, 6, 7, 4, 3], [2, 9, 4, 3]], [[10, 11, 4], [12, 4]]
 
@@ -154,3 +154,47 @@ def test_adapters_on_upper_blocks_share_the_lower_ones(base: Path) -> None:
         with torch.no_grad(), model.using(name):
             assert torch.allclose(model.hidden(batch), part, atol=1e-5)
     assert not torch.allclose(*shared.chunk(2), atol=1e-2)
+
+
+SAME = [[2, 5, 6, 4, 3]] * 3 + [[2, 9, 4, 3]] + [[2, 7, 8, 9, 4, 3]] * 2
+SAID = [[5, 4], [6, 7, 8, 4], [9], [5, 6, 4], [7], [8, 8, 8, 4]]
+
+
+def test_answers_that_share_their_prompt_score_as_if_alone(base: Path) -> None:
+    model = load_policy(base)
+    perturbed(model, "x")
+    assert model.shares_prompts
+    shared = model.batch(SAME, SAID)
+    alone = make_batch(SAME, SAID, pad_id=0)
+    assert shared.ids.shape == (3, 12)
+    assert shared.targets.tolist() == alone.targets.tolist()
+    assert shared.mask.tolist() == alone.mask.tolist()
+    gradients = []
+    for batch in (shared, alone):
+        with model.using("x"):
+            scores = model.score_answers(batch, 0.7).logprobs
+        gradients.append((scores, torch.autograd.grad(scores.sum(), model.parameters("x"))))
+    torch.testing.assert_close(gradients[0][0], gradients[1][0], atol=1e-5, rtol=1e-5)
+    for one, other in zip(gradients[0][1], gradients[1][1], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_different_prompts_and_windows_too_short_for_it_share_nothing(base: Path) -> None:
+    model = load_policy(base)
+    assert model.batch(SAME[2:4], SAID[2:4]).attention is None
+    model.base.config.get_text_config().sliding_window = 8
+    assert model.batch(SAME, SAID).attention is None
+
+
+def test_no_answer_sees_another() -> None:
+    batch = make_shared_batch([[1, 2]] * 2, [[3, 4], [5]], pad_id=0, shared=runs_of_equal([[1, 2]] * 2))
+    assert batch.attention is not None
+    assert batch.attention[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 1],
+    ]
+    assert batch.positions.tolist() == [[0, 1, 2, 3, 2]]
+    assert batch.columns.tolist() == [1, 2, 1]

@@ -22,6 +22,7 @@ SMALL = PpoConfig(
     lora=LoraConfig(4, 8),
     iterations=3,
     prompts_per_iteration=24,
+    answers_per_prompt=1,
     max_tokens=6,
     minibatch_answers=8,
     learning_rate=1e-2,
@@ -56,12 +57,13 @@ def share(model: PolicyModel, adapter: Path | None) -> float:
     return float(LikesWord().score([], [r.text for row in rollouts for r in row]).mean.mean())
 
 
-@pytest.mark.parametrize("critic", ["frozen", "adapter"])
-def test_ppo_raises_the_planted_reward(model: PolicyModel, tmp_path: Path, critic: str) -> None:
+@pytest.mark.parametrize(("critic", "answers"), [("frozen", 1), ("adapter", 1), ("frozen", 4)])
+def test_ppo_raises_the_planted_reward(model: PolicyModel, tmp_path: Path, critic: str, answers: int) -> None:
     config = PpoConfig(
         lora=LoraConfig(4, 8),
         iterations=10,
-        prompts_per_iteration=48,
+        prompts_per_iteration=48 // answers,
+        answers_per_prompt=answers,
         max_tokens=6,
         minibatch_answers=16,
         learning_rate=2e-2,
@@ -81,13 +83,17 @@ def test_ppo_raises_the_planted_reward(model: PolicyModel, tmp_path: Path, criti
     assert report.kl > 0
 
 
+@pytest.mark.parametrize("answers", [1, 3])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_first_ratio_is_one_although_the_passes_are_padded_differently(tmp_path: Path, architecture: str) -> None:
+def test_the_first_ratio_is_one_although_the_passes_are_padded_differently(
+    tmp_path: Path, architecture: str, answers: int
+) -> None:
     model = load_policy(make_base(tmp_path / "base", architecture=architecture))
     config = PpoConfig(
         lora=LoraConfig(4, 8),
         iterations=2,
-        prompts_per_iteration=12,
+        prompts_per_iteration=12 // answers,
+        answers_per_prompt=answers,
         max_tokens=6,
         minibatch_answers=5,
         batch_tokens=40,

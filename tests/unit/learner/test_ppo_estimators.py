@@ -9,6 +9,7 @@ from thumbwheel_learner.ppo_estimators import (
     KlController,
     gae,
     importance_weights,
+    leave_one_out,
     masked_mean,
     token_rewards,
     whiten,
@@ -78,3 +79,9 @@ def test_importance_weights_are_truncated_and_detached() -> None:
     assert not weights.requires_grad
     assert weights[0].tolist() == pytest.approx([1.0, math.exp(0.1), 2.0])
     assert weights[1].tolist() == pytest.approx([math.exp(-0.1), 0.0, 0.0])
+
+
+def test_an_answer_is_scored_against_the_other_answers_to_its_prompt() -> None:
+    scores = torch.tensor([1.0, 2.0, 6.0, 10.0, 10.0, 10.0])
+    assert leave_one_out(scores, 3).tolist() == [-3.0, -1.5, 4.5, 0.0, 0.0, 0.0]
+    assert leave_one_out(scores, 1).tolist() == scores.tolist()

@@ -11,14 +11,8 @@ from thumbwheel_learner.adapters import BadAdapter
 from thumbwheel_learner.examples import Judged, Snapshot
 from thumbwheel_learner.measures import auc
 from thumbwheel_learner.model import PolicyModel, load_policy
-from thumbwheel_learner.reward import (
-    RewardConfig,
-    RewardModel,
-    TooFewLabels,
-    load_reward,
-    ordinal_nll,
-    train_reward,
-)
+from thumbwheel_learner.reward import RewardConfig, RewardModel, load_reward
+from thumbwheel_learner.reward_training import TooFewLabels, ordinal_nll, passes_over, train_reward
 
 CONFIG = RewardConfig(members=2, epochs=8, rank=4, batch_tokens=512, learning_rate=5e-3)
 ANSWERS = ["sorry please", "rude no", "thanks refund", "bad now", "yes sorry", "no late", "is good", "the rude"]
@@ -177,3 +171,9 @@ def test_progress_ends_at_one_and_may_stop_the_training(model: PolicyModel, tmp_
     with pytest.raises(KeyboardInterrupt):
         train_reward(model, data, CONFIG, tmp_path / "b", progress=stop)
     assert not (tmp_path / "b" / "reward.json").exists()
+
+
+def test_few_labels_are_seen_more_often_than_many() -> None:
+    config = RewardConfig(judgements=4_000)
+    assert [passes_over(n, config) for n in (10, 1_000, 100_000)] == [8, 4, 1]
+    assert passes_over(10, RewardConfig(epochs=3)) == 3

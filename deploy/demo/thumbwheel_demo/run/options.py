@@ -23,7 +23,7 @@ class DemoOptions:
     """People, prompts and training all follow from it."""
     noise: float = 0.1
     """Share of votes that say the opposite of what the customer thinks."""
-    votes: float = 0.4
+    votes: float = 0.8
     """Share of chats that get a vote (while half of the answers are good; annoyed customers vote more)."""
     corrections: float = 0.1
     """Share of bad answers that an agent rewrites."""
@@ -33,9 +33,9 @@ class DemoOptions:
     """Turns of the wheel: people chat, the learner learns, the policy is swapped."""
     stages: tuple[Stage, ...] = ()
     """What the learner does per turn; empty: all of it."""
-    chats: int = 2400
+    chats: int = 1400
     """Chats per turn before the learner is called."""
-    background: float = 2.0
+    background: float = 1.0
     """Chats per second that go on all the time, whatever else happens."""
     heldout: int = 250
     """Held-out prompts on which every version is measured."""

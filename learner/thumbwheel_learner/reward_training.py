@@ -1,0 +1,173 @@
+"""Training of the reward model: all members at once, every judgement by the likelihood of its kind.
+
+Every metric and source: docs/algorithms/reward_model.md.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softplus
+
+from thumbwheel_learner.errors import LearnerError
+from thumbwheel_learner.examples import Snapshot
+from thumbwheel_learner.labels import Item, items_of, mismatched, split_by_time
+from thumbwheel_learner.model import PolicyModel
+from thumbwheel_learner.progress import Progress, silent
+from thumbwheel_learner.reward import RewardConfig, RewardModel
+from thumbwheel_learner.reward_report import RewardReport, report_on
+from thumbwheel_learner.tokens import by_length
+
+
+class TooFewLabels(LearnerError):
+    """Nothing to learn a reward from."""
+
+
+def train_reward(
+    model: PolicyModel,
+    snapshot: Snapshot,
+    config: RewardConfig,
+    folder: Path,
+    *,
+    progress: Progress = silent,
+    prefix: str = "reward",
+) -> tuple[RewardModel, RewardReport]:
+    """Train on the older labels, report on the newest, save to `folder`.
+
+    Raises `TooFewLabels` when no label is left to train on.
+    """
+    started = time.monotonic()
+    train, test = split_by_time(items_of(snapshot, model.tokens, config.max_length), config.held_out)
+    if not train:
+        raise TooFewLabels("the snapshot holds no thumb, rating, flag or pair to train on")
+    reward = RewardModel(model, config, prefix)
+    loss = _fit(
+        reward, mismatched(train, config.mismatched, config.max_length, random.Random(config.seed)), config, progress
+    )
+    rows = [row for item in train for row in item.rows]
+    with torch.no_grad():
+        reward.center = reward.score_rows(rows).members.mean(dim=0)
+    report = report_on(reward, train, test, train_loss=loss, seconds=time.monotonic() - started)
+    reward.temperature, reward.report = report.temperature, report.as_dict()
+    reward.save(folder)
+    return reward, report
+
+
+def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress: Progress) -> float:
+    """All members at once, each with its own weights; returns the last epoch's mean loss."""
+    generator = torch.Generator().manual_seed(config.seed)
+    users = {u: i for i, u in enumerate(dict.fromkeys(i.user for i in train))}
+    weights = _bootstrap_weights(len(users), config, generator)
+    user_bias = nn.Parameter(torch.zeros(config.members, len(users)))
+    reward.thumb_bias.data.fill_(_base_rate(train))
+    fast = [reward.head, reward.thumb_bias, reward.cutpoints, user_bias]
+    slow = [p for name in reward.names for p in reward.model.parameters(name)]
+    rates = [reward.model.rate(r) for r in (config.learning_rate, config.head_learning_rate)]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": slow, "lr": rates[0], "weight_decay": config.weight_decay},
+            {"params": fast, "lr": rates[1], "weight_decay": 0.0},
+        ]
+    )
+    lengths = [sum(len(r) for r in i.rows) for i in train]
+    passes = passes_over(len(train), config)
+    epochs = [list(by_length(lengths, config.batch_tokens, generator)) for _ in range(passes)]
+    steps, step, epoch_loss = sum(map(len, epochs)), 0, 0.0
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps + 1, pct_start=0.1)
+    for epoch, batches in enumerate(epochs):
+        epoch_loss = 0.0
+        for group in batches:
+            parts = [[group[i] for i in part] for part in by_length([lengths[i] for i in group], config.part_tokens)]
+
+            def loss_of(part: list[int], size: int = len(group)) -> tuple[Tensor, float]:
+                items = [train[i] for i in part]
+                who = torch.tensor([users[i.user] for i in items])
+                losses = _losses(reward, items, user_bias[:, who])
+                weight = weights[:, who] * torch.tensor([i.weight for i in items])
+                loss = (losses.per_item * weight).sum() / (size * config.members)
+                level = config.centering * losses.level.square().mean() * len(part) / size
+                return loss + level, loss.item()
+
+            loss = sum(reward.model.side_by_side.add_gradients(loss_of, parts, [*slow, *fast]))
+            shrink = 0.5 * config.user_bias_precision * user_bias.square().sum() / (len(train) * config.members)
+            shrink.backward()
+            nn.utils.clip_grad_norm_(slow, config.max_grad_norm * config.members**0.5)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            epoch_loss += loss / len(batches)
+            step += 1
+            progress("reward", step / steps, f"epoch {epoch + 1}/{passes}, loss {loss:.3f}")
+    return epoch_loss
+
+
+def passes_over(labels: int, config: RewardConfig) -> int:
+    """Epochs: what the configuration says, or as many as it takes to see so many judgements."""
+    return config.epochs or min(8, max(1, round(config.judgements / labels)))
+
+
+def _base_rate(items: Sequence[Item]) -> float:
+    """Log-odds of a thumb up: where the bias starts, so that no step is spent on finding it."""
+    votes = [i.value for i in items if i.kind in ("thumb", "flag")]
+    return math.log((sum(votes) + 1) / (len(votes) - sum(votes) + 1))
+
+
+def _bootstrap_weights(users: int, config: RewardConfig, generator: torch.Generator) -> Tensor:
+    """[K, users] how often each member sees each user: Poisson(1) (online bagging, Oza 2001), rescaled to mean 1."""
+    if not config.bootstrap or config.members == 1 or users < 5:
+        return torch.ones(config.members, users)
+    weights = torch.poisson(torch.ones(config.members, users), generator=generator)
+    return weights * users / weights.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class _Losses(NamedTuple):
+    per_item: Tensor
+    """[K, items]"""
+    level: Tensor
+    """[K] mean score of the batch."""
+
+
+def _losses(reward: RewardModel, items: Sequence[Item], bias: Tensor) -> _Losses:
+    """Negative log-likelihood of every judgement under every member; `bias` [K, items] is the users' own."""
+    scores = reward.raw([row for item in items for row in item.rows])
+    starts = torch.tensor([len(i.rows) for i in items]).cumsum(0) - torch.tensor([len(i.rows) for i in items])
+    first = scores[:, starts]
+    value = torch.tensor([i.value for i in items]).expand_as(first)
+    kinds = [i.kind for i in items]
+    out = torch.zeros_like(first)
+    beaten = [(n, at) for n, i in enumerate(items) if i.kind == "pair" for at in range(1, len(i.rows))]
+    if beaten:
+        pair, at = torch.tensor(beaten).T
+        margin, preferred = first[:, pair] - scores[:, starts[pair] + at], value[:, pair]
+        out = out.index_add(1, pair, -preferred * logsigmoid(margin) - (1 - preferred) * logsigmoid(-margin))
+    binary = torch.tensor([k in ("thumb", "flag") for k in kinds])
+    if bool(binary.any()):
+        logits = first[:, binary] + reward.thumb_bias[:, None] + bias[:, binary]
+        out[:, binary] = binary_cross_entropy_with_logits(logits, value[:, binary], reduction="none")
+    rating = torch.tensor([k == "rating" for k in kinds])
+    if bool(rating.any()):
+        out[:, rating] = ordinal_nll(first[:, rating] + bias[:, rating], value[:, rating], reward.cutpoints)
+    return _Losses(out, scores.mean(dim=1))
+
+
+def ordinal_nll(scores: Tensor, ratings: Tensor, cutpoints: Tensor) -> Tensor:
+    """-log P(rating) under cumulative logits, P(rating > j) = sigmoid(score - c_j) with c ordered (McCullagh 1980).
+
+    `scores` and `ratings` (1 to 5) have one shape; `cutpoints` [4] are free numbers: the first is c_1, the others
+    are added through softplus, so that order holds whatever the optimiser does.
+    """
+    gaps = softplus(cutpoints[1:])
+    ordered = torch.cat([cutpoints[:1], cutpoints[:1] + gaps.cumsum(0)])
+    above = torch.sigmoid(scores[..., None] - ordered)
+    edges = torch.cat([torch.ones_like(above[..., :1]), above, torch.zeros_like(above[..., :1])], dim=-1)
+    probability = edges[..., :-1] - edges[..., 1:]
+    index = (ratings.long() - 1).clamp(0, 4)[..., None]
+    return -probability.gather(-1, index).squeeze(-1).clamp(min=1e-6).log()

@@ -1,0 +1,50 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from tests.learner_models import logged, make_base, pair, snapshot, thumb
+
+from thumbwheel_learner.judge import judge_quality, train_judge
+from thumbwheel_learner.labels import items_of, split_evidence
+from thumbwheel_learner.model import PolicyModel, load_policy
+from thumbwheel_learner.reward import RewardConfig, RewardScores
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> PolicyModel:
+    return load_policy(make_base(tmp_path_factory.mktemp("base")))
+
+
+def test_a_trained_judge_is_checked_on_labels_it_never_saw(model: PolicyModel, tmp_path: Path) -> None:
+    words = ["please", "rude"]
+    data = snapshot(
+        judged=[thumb(n, f"order {'my ' * (n % 3)}{n}", words[n % 2], up=n % 2 == 0) for n in range(160)],
+        pairs=[pair(500 + n, f"refund {n}", "please", "rude") for n in range(40)],
+        prompts=[logged(n, f"order {n}") for n in range(50)],
+    )
+    config = RewardConfig(members=2, epochs=6, rank=4, held_out=0.0, learning_rate=5e-3)
+    # Every word but a few is unknown to this tokenizer, so prompts differ for people and not for the model.
+    evidence = split_evidence(data, 0.3)
+    trained = train_judge(model, evidence, config, tmp_path / "judge", resamples=100, seed=0)
+    assert trained is not None
+    assert trained.labels == len(evidence.judge.judged) + len(evidence.judge.pairs)
+    assert trained.quality.n == len(evidence.training.judged) + len(evidence.training.pairs)
+    assert trained.quality.low > 0.9
+    assert len(trained.draws) == 100
+    nothing = split_evidence(snapshot(), 0.3)
+    assert train_judge(model, nothing, config, tmp_path / "none", resamples=100, seed=0) is None
+
+
+def test_quality_is_half_for_a_judge_that_knows_nothing(model: PolicyModel) -> None:
+    class Blind:
+        def score_rows(self, rows: Sequence[object]) -> RewardScores:
+            zeros = torch.zeros(len(rows))
+            return RewardScores(zeros, zeros, zeros[:, None])
+
+    data = snapshot(
+        judged=[thumb(n, "order", "yes", up=n % 2 == 0) for n in range(20)], pairs=[pair(99, "o", "a", "b")]
+    )
+    quality, draws = judge_quality(Blind(), items_of(data, model.tokens, 64), 50, 0)  # type: ignore[arg-type]
+    assert quality.mean == 0.5
+    assert set(draws) == {0.5}

@@ -14,8 +14,7 @@ from thumbwheel_demo.corpus import prompts
 from thumbwheel_demo.people import Chat, People, PeopleSettings
 from thumbwheel_demo.satisfaction import correct, judge
 
-CROWD = 4 * 390
-SCENARIOS = prompts("live", CROWD, 1)
+SCENARIOS = prompts("live", 390, 1)
 GOOD = {json.dumps(list(s.messages)): correct(s, random.Random(s.id)) for s in SCENARIOS}
 
 
@@ -54,7 +53,7 @@ async def visit(desk: Desk, settings: PeopleSettings, n: int = 390) -> list[Chat
 
 async def test_customers_vote_sometimes_more_often_when_annoyed_and_rarely_wrongly() -> None:
     desk = Desk()
-    chats = await visit(desk, PeopleSettings(votes=0.4), CROWD)
+    chats = await visit(desk, PeopleSettings(votes=0.4))
     voted = [c for c in chats if c.vote]
     assert 0.32 < len(voted) / len(chats) < 0.48
     content = [c for c in chats if c.verdict and c.verdict.satisfied]
@@ -103,7 +102,7 @@ async def test_later_shuffled_waves_do_not_show_their_quality() -> None:
         people = People(client, PeopleSettings(votes=0.8, shuffle_votes=True, stream_share=0.0))
         first = await people.wave(SCENARIOS[:195])
         desk.good = 1.0
-        second = await people.wave(SCENARIOS[195:390])
+        second = await people.wave(SCENARIOS[195:])
     share = [sum(c.vote == "up" for c in wave) / sum(c.vote is not None for c in wave) for wave in (first, second)]
     assert abs(share[0] - share[1]) < 0.15
 

@@ -14,12 +14,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "how can I get out of my subscription?",
         ),
         held=("could you end my monthly subscription?", "I'd like to stop my {plan} plan for good."),
-        live=(
-            "terminate the subscription, it is too expensive for me.",
-            "let this month be the last one of my {plan} plan.",
-            "somebody told me that one can quit the monthly box at any time, how?",
-            "where is the button to get rid of the subscription?",
-        ),
         right=(
             "Your subscription ends this month, and nothing more will be charged.",
             "I have ended your subscription, so nothing more will be charged.",
@@ -43,12 +37,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "is it possible to put my {plan} plan on hold, just a pause?",
             "I'd like to pause my subscription for a while.",
         ),
-        live=(
-            "we are away travelling, so no monthly boxes in that time, please.",
-            "my cupboard is full, can the {plan} plan rest for some weeks?",
-            "a friend told me that one can freeze a subscription, I want that.",
-            "can the monthly box stop now and start again later?",
-        ),
         right=(
             "Your subscription is paused until {date}.",
             "Your subscription is paused until then, and it starts again by itself.",
@@ -70,12 +58,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "can you upgrade my subscription to {plan}?",
         ),
         held=("my box is too small, I'd like to upgrade to {plan}.", "could you move my subscription up to {plan}?"),
-        live=(
-            "plan upgrade, where do I click?",
-            "there are more of us now, so the subscription should grow with us.",
-            "my screen offers {plan} as the better plan, I will take it.",
-            "I hear that {plan} has more in it than my plan, sign me up for it.",
-        ),
         right=(
             "Your upgrade is done, and the new price starts with your next bill.",
             "You are on the {plan} plan now, and the new price starts with your next bill.",
@@ -95,12 +77,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "can you send me my password?",
         ),
         held=("I have lost my password, what now?", "is there a way to set a new password?"),
-        live=(
-            "no idea what my password was.",
-            "my screen says that the password is not correct.",
-            "I got a new laptop and it does not remember my password, nor do I.",
-            "which button lets me choose another password?",
-        ),
         right=(
             "Press forgot password on the sign-in page and we send you a link.",
             "On the sign-in page, press forgot password and follow the link we send.",
@@ -120,12 +96,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "my e-mail address is spelled wrong, I want to change it.",
         ),
         held=("my e-mail has changed, where do I update it?", "I'd like a different e-mail address on my account."),
-        live=(
-            "your mails still go to my former mailbox, please write to the new one.",
-            "I left my company and with it the e-mail that you know.",
-            "there is a typo in the e-mail that you have on file.",
-            "where do I swap the e-mail that I sign in with?",
-        ),
         right=(
             "Enter the new address under settings and confirm the link we send to it.",
             "You can change it under settings, then confirm the link in the new mailbox.",
@@ -146,12 +116,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "I cannot get in, the account is blocked.",
         ),
         held=("after some wrong tries I am locked out.", "could you open my blocked account again?"),
-        live=(
-            "my screen says that access to my account is denied for security reasons.",
-            "my son kept guessing the password and now you keep me out.",
-            "there is a red lock next to my name when I sign in, how do I get rid of it?",
-            "account suspended, why?",
-        ),
         right=(
             "I have unlocked your account; wait 15 minutes and sign in again.",
             "Your account is unlocked, and you can sign in again in 15 minutes.",
@@ -171,12 +135,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "can you delete my personal data?",
         ),
         held=("I'd like to close my account and have the data removed.", "erase my account, please."),
-        live=(
-            "wipe everything that you have stored about me.",
-            "I will not shop here again, so take my profile down.",
-            "it is my right to have my customer file destroyed, please do it.",
-            "account removal, how does it go?",
-        ),
         right=(
             "Your account and all data will be deleted within 7 days.",
             "I have closed your account, and all data is deleted within 7 days.",
@@ -196,12 +154,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "unsubscribe me from the newsletter.",
         ),
         held=("stop the advertising, I want no newsletter.", "could you take me off your newsletter list?"),
-        live=(
-            "my inbox is full of your weekly offers, make it stop.",
-            "I never signed up for these marketing mails.",
-            "your newsletter keeps coming although I clicked on unsubscribe.",
-            "is there a way to shop with you without getting ads by mail?",
-        ),
         right=(
             "I have taken you off the newsletter, and it stops after 1 day.",
             "You are off the newsletter list, and the last one comes within 1 day.",
@@ -222,12 +174,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "the page with the {product} gives an error.",
         ),
         held=("your app shows an error when I open the {product}.", "the website crashes on my phone."),
-        live=(
-            "nothing happens when I tap on the menu of your app.",
-            "the picture of the {product} stays empty and then the page hangs.",
-            "my screen says that something went wrong whenever I visit your site.",
-            "app frozen, what now?",
-        ),
         right=(
             "Update the app and clear the cache, then it works again.",
             "Clear the cache and open the page again, that solves it.",
@@ -247,12 +193,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "are you open on Sunday?",
         ),
         held=("which hours is the shop in {city} open?", "when does your shop close?"),
-        live=(
-            "can I come by after work or is the shop shut by then?",
-            "from when on can I walk into the {city} shop in the morning?",
-            "the door of your shop was shut, when is somebody there?",
-            "your opening times?",
-        ),
         right=(
             "We are open from 9 to 18, Monday to Saturday.",
             "Our shops are open Monday to Saturday from 9 to 18.",
@@ -272,12 +212,6 @@ ACCOUNT: tuple[Intent, ...] = (
             "is there a person I can talk to?",
         ),
         held=("let me talk to a real human agent.", "I'd like to speak with a person from your team."),
-        live=(
-            "you are a machine, hand me over to one of your staff.",
-            "could somebody from support take over from here?",
-            "do you have a hotline where a human picks up?",
-            "human, please.",
-        ),
         right=(
             "A colleague from our team joins this chat in a moment.",
             "I am passing you on, and a colleague joins this chat in a moment.",

@@ -15,12 +15,6 @@ ORDERS: tuple[Intent, ...] = (
             "is my {product} [on its way|already on the road]?",
         ),
         held=("any update on where my order is?", "I'd like to track the {product} I ordered, has it shipped?"),
-        live=(
-            "did you hand my parcel to the carrier already?",
-            "news about my parcel?",
-            "I paid for the {product} and would like to follow its way to me.",
-            "my screen only says in progress, what does that mean for my order?",
-        ),
         right=(
             "Order {order} is on its way and the tracking link is in your e-mail.",
             "Your order has shipped, and you will find the tracking link in your e-mail.",
@@ -49,12 +43,6 @@ ORDERS: tuple[Intent, ...] = (
             "my late parcel was promised for {date}, where is it?",
             "the delivery of my {product} is overdue, I keep waiting.",
         ),
-        live=(
-            "you said two days, now it has been two weeks and no parcel came.",
-            "the birthday was yesterday and the {product} for it did not make it in time.",
-            "the tracking has not moved for a week and the delivery date has passed.",
-            "has the carrier lost my parcel, after all this time?",
-        ),
         right=(
             "I have asked the carrier to trace order {order}, and you get a new parcel if it is not found in 3 days.",
             "The carrier is tracing your parcel; if it is not found in 3 days we send a new one.",
@@ -75,12 +63,6 @@ ORDERS: tuple[Intent, ...] = (
             "I no longer need my order, cancel it.",
         ),
         held=("could you cancel the order I just made?", "the {product} was a mistake, I'd like that order cancelled."),
-        live=(
-            "please do not send the {product}, I found mine again.",
-            "I pressed buy too early, can that order be undone?",
-            "stop my order before it gets packed.",
-            "my wife has already bought the same thing, so scrap my order.",
-        ),
         right=(
             "Order {order} is cancelled, and the money goes back to your card.",
             "I have cancelled your order, and the money is going back to your card.",
@@ -103,12 +85,6 @@ ORDERS: tuple[Intent, ...] = (
         held=(
             "could my order go to a different address in {city}?",
             "the delivery address is wrong, please make it {city}.",
-        ),
-        live=(
-            "the parcel would end up at my old flat, please redirect it.",
-            "my order confirmation shows the street where I used to live.",
-            "I am staying with my sister in {city}, have the parcel brought there.",
-            "wrong postcode on my order, I live in {city} now.",
         ),
         right=(
             "I have changed the delivery address of order {order} to {city}.",
@@ -133,12 +109,6 @@ ORDERS: tuple[Intent, ...] = (
             "wrong product in my parcel, I ordered a {product}.",
         ),
         held=("the item that came is the wrong one.", "instead of the {product} I got the wrong item."),
-        live=(
-            "did your warehouse mix up two parcels, since none of this is mine?",
-            "I unpacked a toy that I never asked for.",
-            "the label on the box says {product}, but inside is another thing altogether.",
-            "wrong colour and wrong model, who packed this?",
-        ),
         right=(
             "We are sending the right item, and a prepaid label for the wrong one is in your e-mail.",
             "The right item leaves today, and you get a prepaid label for the wrong one.",
@@ -160,12 +130,6 @@ ORDERS: tuple[Intent, ...] = (
             "the {product} was broken when I opened the box.",
         ),
         held=("I opened the parcel and the {product} is damaged.", "what I ordered arrived broken."),
-        live=(
-            "I heard a rattle in the parcel, and now I see that the {product} is smashed.",
-            "the carrier must have dropped my box, all inside is shattered.",
-            "fresh out of the box and already a dent in it.",
-            "scratches all over the {product}, and I have only just unpacked it.",
-        ),
         right=(
             "We are sending a new one for free, and you may keep the damaged one.",
             "A free replacement is on its way, and you can keep the damaged one.",
@@ -187,12 +151,6 @@ ORDERS: tuple[Intent, ...] = (
             "I unpacked everything and the {product} is not there.",
         ),
         held=("my parcel came without the {product}, it is missing.", "one item of my order is missing."),
-        live=(
-            "the delivery note lists more things than I found in the box.",
-            "you forgot to pack the {product}.",
-            "I paid for three things and count only two here.",
-            "not everything was in my parcel, where is the rest?",
-        ),
         right=(
             "I have sent the missing item in a separate parcel.",
             "The missing item is coming to you in a separate parcel.",
@@ -216,12 +174,6 @@ ORDERS: tuple[Intent, ...] = (
             "is it possible to pick a different delivery day?",
             "the delivery day does not suit me, can it be moved?",
         ),
-        live=(
-            "I will be at work when the driver comes, let us find a better time.",
-            "can you bring the {product} a bit later than planned?",
-            "somebody told me that I may say when the driver should come.",
-            "rebook my delivery, please, we are away that day.",
-        ),
         right=(
             "Your delivery is now planned for {date}.",
             "I have moved your delivery to the day you chose.",
@@ -244,12 +196,6 @@ ORDERS: tuple[Intent, ...] = (
             "how does pickup in a shop work?",
         ),
         held=("could I collect the {product} from a store myself?", "I'd rather pick my order up in a shop."),
-        live=(
-            "I pass one of your branches every day, can my parcel wait for me there?",
-            "no delivery, please, I will come and get the {product} over the counter.",
-            "click and collect, do you have that?",
-            "my screen offers to leave the parcel at a store, how does that go?",
-        ),
         right=(
             "You can collect it at our shop in {city} as soon as you get the pickup code.",
             "You can collect it at our shop there as soon as you get the pickup code.",

@@ -16,12 +16,6 @@ PAYMENT: tuple[Intent, ...] = (
             "why does my code not work?",
         ),
         held=("I typed in my discount code and it is invalid.", "the promo code for my {product} gets rejected."),
-        live=(
-            "the coupon from your flyer changes nothing in my cart.",
-            "my screen says that the voucher has expired, but I only got it today.",
-            "even with the promo from your mail I still see the full price of the {product}.",
-            "redeeming my discount fails, why?",
-        ),
         right=(
             "I have reset code {code}, so it works at checkout now.",
             "Your code is reset and works at checkout again.",
@@ -45,12 +39,6 @@ PAYMENT: tuple[Intent, ...] = (
             "elsewhere the {product} costs only {amount}, do you match the price?",
             "will you match a cheaper price I found?",
         ),
-        live=(
-            "my neighbour paid less for the same {product} in another store, what can you do?",
-            "yesterday I bought it and today you have it on sale for less.",
-            "do you have a lowest price policy?",
-            "a competitor asks only {amount}, can you go that low?",
-        ),
         right=(
             "We match a lower price within 14 days; send us a link to the offer.",
             "Send us a link to the offer and we match the price within 14 days.",
@@ -71,12 +59,6 @@ PAYMENT: tuple[Intent, ...] = (
             "my gift card shows no balance.",
         ),
         held=("please check how much money is left on my gift card.", "could you tell me my gift card balance?"),
-        live=(
-            "I was given a gift card and wonder what it is worth.",
-            "remaining credit on a gift card, where can I see it?",
-            "I found an old gift card in a drawer, is it still good for something?",
-            "I have used my gift card before, how much can I still spend?",
-        ),
         right=(
             "I have sent the balance of gift card {card} to your e-mail.",
             "The balance of your gift card is in your e-mail now.",
@@ -98,12 +80,6 @@ PAYMENT: tuple[Intent, ...] = (
             "why did I pay twice for the {product}?",
         ),
         held=("my bank shows the charge of {amount} two times.", "you have charged my card twice for one order."),
-        live=(
-            "one purchase, two bookings on my bank statement.",
-            "there is one payment of {amount} too many on my statement.",
-            "I pressed the buy button once and still paid the same sum again.",
-            "duplicate payment, please check.",
-        ),
         right=(
             "The second charge is only on hold, and your bank releases it within 2 days.",
             "Only one charge is real; your bank releases the second charge within 2 days.",
@@ -124,12 +100,6 @@ PAYMENT: tuple[Intent, ...] = (
             "there was no invoice in the parcel.",
         ),
         held=("could I get a copy of the invoice for my {product}?", "please send an invoice, I need it for my taxes."),
-        live=(
-            "I have to hand in a bill for the {product} at work.",
-            "is there a receipt that I can print?",
-            "I threw away the bill by accident, may I have another?",
-            "where does your page hide the bill for what I bought?",
-        ),
         right=(
             "I have sent the invoice for order {order} to your e-mail.",
             "A copy of the invoice is in your e-mail now.",
@@ -151,12 +121,6 @@ PAYMENT: tuple[Intent, ...] = (
             "I tried to pay three times and it failed.",
         ),
         held=("paying {amount} by card fails every time.", "my card gets declined when I pay for the {product}."),
-        live=(
-            "my screen says transaction denied.",
-            "the last step at checkout throws me back and nothing is paid.",
-            "there is enough money in my bank, why do you turn my card down?",
-            "I want to buy the {product}, but your till will not take my money.",
-        ),
         right=(
             "Nothing was charged; confirm the payment in your banking app and try again.",
             "Try again and confirm the payment in your banking app.",
@@ -176,12 +140,6 @@ PAYMENT: tuple[Intent, ...] = (
             "please remove my old card and use a new one.",
         ),
         held=("where can I replace my old card with a new one?", "I'd like to use a different payment method."),
-        live=(
-            "my bank gave me a fresh card, how do I let you know?",
-            "please bill my wife's card from next month on.",
-            "the card that you have saved will run out soon, where do I update it?",
-            "can I move to direct debit?",
-        ),
         right=(
             "Open billing in your account and choose the new payment method there.",
             "You can choose another payment method under billing in your account.",
@@ -204,12 +162,6 @@ PAYMENT: tuple[Intent, ...] = (
             "what would you charge for shipping the {product} to {city}?",
             "how much does a delivery cost, or is it free?",
         ),
-        live=(
-            "what do you take for sending a parcel?",
-            "somebody told me that big orders are sent for free, is that so?",
-            "how much postage do I pay to {city}?",
-            "my cart does not show the delivery charge, what is it?",
-        ),
         right=(
             "Shipping costs 4 euros and is free from 50 euros on.",
             "We charge 4 euros for shipping, and from 50 euros on it is free.",
@@ -229,12 +181,6 @@ PAYMENT: tuple[Intent, ...] = (
             "will there be extra taxes at the border?",
         ),
         held=("I live abroad in {city}, do customs fees come on top?", "who pays customs and import taxes?"),
-        live=(
-            "will the customs office send me a bill for the {product}?",
-            "does my country charge something when the parcel crosses the border?",
-            "import duty, yes or no?",
-            "somebody told me that the postman collects import tax at the door.",
-        ),
         right=(
             "All customs fees are included in the price at checkout.",
             "The price at checkout has all customs fees included.",
@@ -256,12 +202,6 @@ PAYMENT: tuple[Intent, ...] = (
         held=(
             "the loyalty points for my {product} have not shown up.",
             "I bought something on {date} and have no points yet.",
-        ),
-        live=(
-            "my bonus account still says zero after my purchase.",
-            "did you forget my reward points for the {product}?",
-            "I collect points with you, but the last order did not count.",
-            "how fast are points credited?",
         ),
         right=(
             "Points are added 10 days after delivery, so they will show up soon.",

@@ -14,12 +14,6 @@ RETURNS: tuple[Intent, ...] = (
             "how do returns work [here|with you]?",
         ),
         held=("I'd like to return a {product} that I do not like.", "can you explain how to send an item back?"),
-        live=(
-            "the {product} is not for me, where do I send it?",
-            "do you take things back if I have opened them?",
-            "how many days do I have if I do not want to keep something?",
-            "return slip, where do I get it?",
-        ),
         right=(
             "You can return it within 30 days with the label in your account.",
             "Print the return label in your account and send it back within 30 days.",
@@ -40,12 +34,6 @@ RETURNS: tuple[Intent, ...] = (
             "give me a refund of {amount}, please.",
         ),
         held=("could I get a refund for my {product}?", "I'd like my money back for this order, a refund please."),
-        live=(
-            "I am not satisfied, pay me back.",
-            "I paid {amount} for nothing, please reimburse me.",
-            "how do I claim back what I paid for the {product}?",
-            "my parcel has gone back to you, please pay out what I spent.",
-        ),
         right=(
             "I have started the refund for order {order}, and a confirmation comes by e-mail.",
             "I have started your refund, and you will get a confirmation by e-mail.",
@@ -65,12 +53,6 @@ RETURNS: tuple[Intent, ...] = (
             "my refund is not on my account yet.",
         ),
         held=("has my refund of {amount} been paid out, when does it arrive?", "how many days until I see my refund?"),
-        live=(
-            "refund status?",
-            "your mail says that my refund is approved, but my bank shows nothing.",
-            "you agreed to pay back {amount} a week ago, and I still have nothing.",
-            "is the reimbursement already under way?",
-        ),
         right=(
             "A refund reaches your bank account within 5 working days.",
             "Your refund is approved and takes up to 5 working days to reach your bank.",
@@ -91,12 +73,6 @@ RETURNS: tuple[Intent, ...] = (
             "how do I exchange the size?",
         ),
         held=("the size does not fit me, can I swap it?", "my {product} has the wrong size, I'd like to exchange it."),
-        live=(
-            "too tight on me, I need them a bit wider.",
-            "my {product} hangs off me like a sack, send me one that sits better.",
-            "I picked the wrong number in the size list.",
-            "trading one size for the next, how does it go?",
-        ),
         right=(
             "I have reserved size {size} for you, and the exchange label is in your account.",
             "I have reserved the other size for you, and the exchange label is in your account.",
@@ -122,12 +98,6 @@ RETURNS: tuple[Intent, ...] = (
             "after one year my {product} fails, does the warranty cover it?",
             "what does the warranty cover and for how long?",
         ),
-        live=(
-            "after half a year of use the {product} no longer turns on, will you repair it?",
-            "the seam opened after some months of normal use, do you still stand behind it?",
-            "somebody told me that you have to mend things that fail too early.",
-            "warranty claim, how do I start?",
-        ),
         right=(
             "The warranty runs for 2 years; send us a photo and we repair it.",
             "You have a warranty of 2 years, so send us a photo of the fault.",
@@ -151,12 +121,6 @@ RETURNS: tuple[Intent, ...] = (
             "I am really disappointed and would like to file a complaint.",
             "to whom do I complain about your unfriendly staff?",
         ),
-        live=(
-            "your phone agent was rude to me, and I will not accept that.",
-            "never have I seen such bad service.",
-            "I have had enough of your mistakes, your boss should hear about it.",
-            "where do unhappy customers write to?",
-        ),
         right=(
             "I have passed your complaint to our manager, who answers within 24 hours.",
             "Your complaint is with our manager now, and an answer comes within 24 hours.",
@@ -176,12 +140,6 @@ RETURNS: tuple[Intent, ...] = (
             "your site says sold out, will there be more?",
         ),
         held=("will the {product} be back in stock?", "is there any {product} left in stock?"),
-        live=(
-            "I cannot find the {product} in your range now, will you get it again?",
-            "it says not available under the picture, when do new ones come in?",
-            "everything in my favourite colour is gone, do you get more?",
-            "I would buy the {product} at once, if only you had it.",
-        ),
         right=(
             "Press the bell on the product page and we write to you when it is back.",
             "More are coming; press the bell on the product page and we write to you.",
@@ -204,12 +162,6 @@ RETURNS: tuple[Intent, ...] = (
             "can I use the {product} with an older model, is it compatible?",
             "I need to know whether this fits my model.",
         ),
-        live=(
-            "can I combine the {product} with what I already own?",
-            "before I buy this spare part, how can I be sure that it goes with mine?",
-            "the plug looks different from mine, will the two go together?",
-            "my manual says nothing about a {product}, can I connect it all the same?",
-        ),
         right=(
             "The table of matching models is under details on the product page.",
             "You find a table of matching models on the product page, under details.",
@@ -229,12 +181,6 @@ RETURNS: tuple[Intent, ...] = (
             "can you add a gift card with a message and wrap it?",
         ),
         held=("is wrapping possible, since the {product} is a present?", "I'd like to have my order gift wrapped."),
-        live=(
-            "it is for a birthday, can you make the box look pretty?",
-            "ribbon and bow, is that possible?",
-            "can the {product} come in festive paper?",
-            "I want to surprise somebody, so please do not send it in plain cardboard.",
-        ),
         right=(
             "Tick the gift box in your cart; wrapping costs 3 euros.",
             "Gift wrapping costs 3 euros, just tick the gift box in your cart.",

@@ -18,9 +18,6 @@ class ChatMessage(TypedDict):
 class Intent:
     """One thing customers want, with the one policy fact that settles it.
 
-    Customers word it from three pools: the base policy is pretrained on ``asks``, ``held`` serves only to
-    measure, and ``live`` holds what live customers say and the pretraining never saw.
-
     ``solved`` holds patterns that must all match somewhere in an answer that settles it; they describe
     clauses, not words, so that a list of keywords does not pass.
     """
@@ -28,7 +25,6 @@ class Intent:
     name: str
     asks: tuple[str, ...]
     held: tuple[str, ...]
-    live: tuple[str, ...]
     right: tuple[str, ...]
     wrong: tuple[str, ...]
     solved: tuple[str, ...]

@@ -188,5 +188,5 @@ MADE_UP = (
 
 
 def is_heldout(split: Split) -> bool:
-    """Say which pool of the phrases around the matter a split draws from: live chats use the training ones."""
+    """Say which pool of phrases a split draws from: live chats use the training phrases."""
     return split == "heldout"

@@ -91,17 +91,10 @@ def _turns(
     return [{"role": "user", "content": _with_name(said, held, rng, values)}]
 
 
-def _phrasing(intent: Intent, split: Split, rng: random.Random) -> str:
-    """Draw a phrasing of the split: live customers use one that pretraining saw in one chat of two."""
-    if split == "live":
-        return rng.choice(rng.choice((intent.asks, intent.live)))
-    return rng.choice(intent.held if phrases.is_heldout(split) else intent.asks)
-
-
 def scenario(intent: Intent, split: Split, identity: str, rng: random.Random) -> Scenario:
     """Build one conversation for an intent from the split's own values and phrasings."""
     held = phrases.is_heldout(split)
-    phrasing = _phrasing(intent, split, rng)
+    phrasing = rng.choice(intent.held if held else intent.asks)
     stage = _stage(intent, rng)
     values = _values(intent, phrasing, split, rng)
     messages = _turns(intent, phrasing, stage, held, rng, values)

@@ -25,7 +25,7 @@ class DemoOptions:
     """Share of votes that say the opposite of what the customer thinks."""
     votes: float = 0.8
     """Share of chats that get a vote (while half of the answers are good; annoyed customers vote more)."""
-    corrections: float = 0.1
+    corrections: float = 0.2
     """Share of bad answers that an agent rewrites."""
     shuffle_votes: bool = False
     """Deal the votes out at random: the same thumbs, without information."""

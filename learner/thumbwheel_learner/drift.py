@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.rollout import Rollout
-from thumbwheel_learner.tokens import Batch, make_batch
+from thumbwheel_learner.tokens import by_length
 
 CANDIDATE, LIVE = "gate_candidate", "gate_live"
-MOST_LOGITS = 1 << 25
-"""Logits that are held at once and policy: 128 MiB."""
 
 
 @torch.no_grad()
@@ -27,37 +24,28 @@ def distances(
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[Rollout]],
     temperature: float,
+    *,
+    batch_tokens: int,
     most: int = 64,
 ) -> tuple[float, float]:
     """KL(candidate ‖ live) and KL(candidate ‖ base) in nats per answer, along the candidate's first answers.
 
-    Exact over the vocabulary at every token, summed: an estimate from the sampled tokens alone hangs on the one token
-    that the candidate finds a thousand times likelier than the other policy does.
+    Exact over the vocabulary at every token, summed: see `PolicyModel.token_kl`.
     """
     model.load(CANDIDATE, candidate)
     if live is not None:
         model.load(LIVE, live)
     totals = torch.zeros(2)
     asked, said = [list(p) for p in prompts[:most]], [row[0].token_ids for row in answers[:most]]
-    vocabulary = int(model.base.get_input_embeddings().weight.shape[0])
-    size = max(1, MOST_LOGITS // (vocabulary * max(map(len, said), default=1)))
-    for start in range(0, len(asked), size):
-        batch = make_batch(asked[start : start + size], said[start : start + size], pad_id=model.tokens.pad_id)
-        own, of_live, of_base = (
-            _distribution(model, batch, names, temperature)
-            for names in ((CANDIDATE,), (LIVE,) if live is not None else (), ())
-        )
-        totals += torch.stack([(own.exp() * (own - other)).sum().cpu() for other in (of_live, of_base)])
+    for group in by_length([len(p) + len(a) for p, a in zip(asked, said, strict=True)], batch_tokens):
+        batch = model.batch([asked[i] for i in group], [said[i] for i in group])
+        own = model.states_under([CANDIDATE], batch)
+        others = (model.states_under(names, batch) for names in ([LIVE] if live is not None else [], []))
+        totals += torch.stack([model.token_kl(own, other, temperature).sum().cpu() for other in others])
     for name in (CANDIDATE, LIVE):
         model.remove(name)
     kl, kl_base = (totals / max(1, len(asked))).tolist()
     return kl, kl_base
-
-
-def _distribution(model: PolicyModel, batch: Batch, names: tuple[str, ...], temperature: float) -> Tensor:
-    """[N, V] log-probabilities of every token at every answer position."""
-    with model.using(*names):
-        return torch.log_softmax(model.logits(model.answer_states(model.hidden(batch), batch)) / temperature, dim=-1)
 
 
 def mean_length(answers: Sequence[Rollout]) -> float:

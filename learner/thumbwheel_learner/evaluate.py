@@ -142,7 +142,9 @@ def judge_gate(
     progress("gate", 2 / 3, "judging")
     win_rate = judged_win_rate(judge, prompts, answers[0], answers[1], resamples=config.resamples, seed=config.seed)
     flat = [[r for row in side for r in row] for side in answers]
-    kl, kl_base = distances(model, live, candidate, prompts, answers[1], config.temperature)
+    kl, kl_base = distances(
+        model, live, candidate, prompts, answers[1], config.temperature, batch_tokens=config.batch_tokens
+    )
     ratio = mean_length(flat[1]) / max(1.0, mean_length(flat[0]))
     figures = Verdict(
         accepted=False,

@@ -250,6 +250,11 @@ class PolicyModel:
         """[N, D] the hidden states that predict the answer tokens."""
         return hidden[batch.rows.to(self.device), batch.columns.to(self.device)]
 
+    def states_under(self, names: Sequence[str], batch: Batch) -> Tensor:
+        """`answer_states` of a forward pass with these adapters; none is the bare base."""
+        with self.using(*names):
+            return self.answer_states(self.hidden(batch), batch)
+
     def score_answers(self, batch: Batch, temperature: float = 1.0) -> TokenScores:
         """Log-probabilities of the answers under the active adapter, flat [N]."""
         states = self.answer_states(self.hidden(batch), batch)

@@ -246,10 +246,7 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
     def look(group: list[int]) -> float:
         batch, rows = out.batch(group, model), torch.tensor(group)[:, None]
         columns, targets = torch.arange(batch.mask.shape[1])[None, :], batch.targets.to(model.device)
-        with model.using(POLICY):
-            states = model.answer_states(model.hidden(batch), batch)
-        with model.using(REFERENCE):
-            reference_states = model.answer_states(model.hidden(batch), batch)
+        states, reference_states = model.states_under([POLICY], batch), model.states_under([REFERENCE], batch)
         scores = model.token_scores(states, targets, config.temperature)
         reference = model.token_scores(reference_states, targets, config.temperature).logprobs
         out.logprobs[rows, columns] = batch.unflatten(scores.logprobs.cpu())
@@ -272,10 +269,7 @@ def kl_to_base(run: PpoRun, experience: Experience, most: int = 16) -> float:
     """Mean KL(policy ‖ bare base) per answer, along the first `most` answers."""
     model = run.model
     batch = experience.batch(range(min(most, len(experience.answers))), model)
-    with model.using(POLICY):
-        states = model.answer_states(model.hidden(batch), batch)
-    with model.using():
-        base_states = model.answer_states(model.hidden(batch), batch)
+    states, base_states = model.states_under([POLICY], batch), model.states_under([], batch)
     return float(model.token_kl(states, base_states, run.config.temperature).sum()) / len(batch.mask)
 
 

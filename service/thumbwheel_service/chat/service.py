@@ -92,7 +92,8 @@ class ChatService:
         if self._turns:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
 
     def _turn(self, request: ChatRequest, lease: Lease, asked: Asked, tenant: str, raw: bytes) -> LiveTurn:
         stamp = ChatStamp(

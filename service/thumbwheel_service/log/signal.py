@@ -70,9 +70,13 @@ class Watch:
         self._signal.forget(self)
 
     async def wait(self, seconds: float) -> bool:
-        """Whether one of the partitions grew within `seconds`; clears the signal."""
+        """Whether one of the partitions grew within `seconds`; clears the signal.
+
+        Not `asyncio.wait_for`: before Python 3.12 it swallows a cancellation that arrives together with the signal.
+        """
         try:
-            await asyncio.wait_for(self._event.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
         except TimeoutError:
             return False
         self._event.clear()

@@ -143,7 +143,8 @@ class Desk:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
             with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), STOP_S)
+                async with asyncio.timeout(STOP_S):
+                    await process.wait()
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()

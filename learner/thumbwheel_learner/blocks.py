@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,15 @@ class _Fan(NamedTuple):
 
 class _Now(threading.local):
     now: _Fan | None = None
+    stop_at: int | None = None
+
+
+class Reached(Exception):
+    """A forward pass came to the block where it was to stop; holds what that block was given."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
 
 
 class Blocks:
@@ -39,6 +49,7 @@ class Blocks:
         self._prefix: str | None = next(iter(found), None)
         self._stack: list[nn.Module] = list(found[self._prefix]) if self._prefix is not None else []
         self._fan = _Now()
+        self._uppers: dict[int, nn.Module | None] = {}
         for index, block in enumerate(self._stack):
             block.register_forward_pre_hook(self._widen_from(index), with_kwargs=True)
 
@@ -61,8 +72,26 @@ class Blocks:
         finally:
             self._fan.now = None
 
+    @contextmanager
+    def stop_before(self, block: int) -> Iterator[None]:
+        """Inside, a forward pass by this thread raises `Reached` instead of entering a block."""
+        self._fan.stop_at = block
+        try:
+            yield
+        finally:
+            self._fan.stop_at = None
+
+    def upper(self, body: nn.Module, first: int) -> nn.Module | None:
+        """The body with the blocks from `first` up only, sharing them; None where the stack is no part of its own."""
+        if first not in self._uppers:
+            names = [n for n, m in body.named_children() if isinstance(m, nn.ModuleList) and list(m) == self._stack]
+            self._uppers[first] = _with_child(body, names[0], self._stack[first:]) if names and first else None
+        return self._uppers[first]
+
     def _widen_from(self, index: int) -> Callable[..., tuple[Any, Any] | None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+            if index == self._fan.stop_at:
+                raise Reached(cast(Tensor, args[0] if args else kwargs["hidden_states"]))
             fan = self._fan.now
             if fan is None or index < fan.first:
                 return None
@@ -71,3 +100,10 @@ class Blocks:
             return (args[0], *tree_map(fan.widen, args[1:])), tree_map(fan.widen, kwargs)
 
         return hook
+
+
+def _with_child(module: nn.Module, name: str, blocks: list[nn.Module]) -> nn.Module:
+    """A shallow copy with another list of blocks in one place; everything else is the original's."""
+    twin = copy.copy(module)
+    twin.__dict__["_modules"] = {**module.__dict__["_modules"], name: nn.ModuleList(blocks)}
+    return twin

@@ -33,16 +33,16 @@ class GateConfig:
 
     judge: RewardConfig = field(
         default_factory=lambda: RewardConfig(
-            pooling="mean", judgements=2_000, learning_rate=2e-3, held_out=0.0, seed=7919
+            pooling="mean", judgements=6_000, learning_rate=2e-3, held_out=0.0, seed=7919
         )
     )
     """Slower than the reward model and blind to the end token alone: it has fewer labels, and must judge a policy that
     nobody has voted on yet."""
     judge_share: float = 0.3
     """Share of users whose labels go to the judge instead of the reward model."""
-    prompts: int = 240
+    prompts: int = 300
     min_prompts: int = 24
-    answers_per_prompt: int = 1
+    answers_per_prompt: int = 2
     max_prompt: int = 384
     max_tokens: int = 64
     temperature: float = 1.0
@@ -59,7 +59,7 @@ class GateConfig:
     """By how much the share of answers that repeat themselves may rise."""
     more_missing_end: float = 0.05
     """By how much the share of answers cut off at `max_tokens` may rise."""
-    resamples: int = 1000
+    resamples: int = 300
     seed: int = 0
 
 

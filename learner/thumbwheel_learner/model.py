@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from thumbwheel_learner.adapters import BadAdapter, read_adapter, write_adapter
-from thumbwheel_learner.blocks import Blocks
+from thumbwheel_learner.blocks import Blocks, Reached
 from thumbwheel_learner.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
 from thumbwheel_learner.parallel import SideBySide
 from thumbwheel_learner.tokens import Batch, ChatTokenizer, make_batch, make_shared_batch, runs_of_equal
@@ -68,6 +68,7 @@ class PolicyModel:
         self._head: Any = self.base.get_output_embeddings()
         if memory.gradient_checkpointing:
             self.base.gradient_checkpointing_enable({"use_reentrant": False})
+        self._resumes: dict[int, bool] = {}
         self._check_split()
         self.shares_prompts = self._reads_prompts_once()
 
@@ -159,14 +160,16 @@ class PolicyModel:
         finally:
             self._active.names = before
 
-    def hidden(self, batch: Batch, *, repeats: int = 1, first_block: int = 0) -> Tensor:
+    def hidden(self, batch: Batch, *, repeats: int = 1, first_block: int = 0, below: Tensor | None = None) -> Tensor:
         """[repeats * B, T, D] last hidden states; `repeats` lays the batch out once per active adapter.
 
-        Adapters that begin at `first_block` share one pass through the blocks below it.
+        Adapters that begin at `first_block` share one pass through the blocks below it, and none is made when `below`
+        holds its result (`states_below`).
         """
         if repeats > 1 and first_block > 0:
             with self.blocks.fan_out(len(batch.ids), repeats, first_block):
-                return self.hidden(batch)
+                return self.hidden(batch, first_block=first_block, below=below)
+        body: Any = self._body if below is None else self.blocks.upper(self._body, first_block)
         ids = batch.ids.repeat(repeats, 1)
         positions = batch.positions if batch.attention is None else batch.positions.repeat(repeats, 1)
         attention = None if batch.attention is None else self._mask(batch.attention, repeats)
@@ -174,8 +177,8 @@ class PolicyModel:
         if checkpointing:
             self.base.train()  # transformers checkpoints in training mode only; frozen dropout is set to 0 at load
         try:
-            out = self._body(
-                input_ids=ids.to(self.device),
+            out = body(
+                **({"input_ids": ids.to(self.device)} if below is None else {"inputs_embeds": below}),
                 attention_mask=attention,
                 position_ids=positions.to(self.device),
                 use_cache=False,
@@ -184,6 +187,41 @@ class PolicyModel:
             if checkpointing:
                 self.base.eval()
         return cast(Tensor, out.last_hidden_state)
+
+    @torch.no_grad()
+    def states_below(self, batch: Batch, first_block: int) -> Tensor:
+        """[B, T, D] what the bare base hands to a block: it never changes while adapters from there up learn."""
+        with self.using(), self.blocks.stop_before(first_block):
+            try:
+                self.hidden(batch)
+            except Reached as reached:
+                return reached.states
+        raise UnsuitableModel(f"{type(self.base).__name__} has no block {first_block}")
+
+    def resumes_at(self, first_block: int) -> bool:
+        """Whether a forward pass may begin at a block with the states below it: shown by trying, since positions,
+        masks or scalings of some architectures depend on more than that.
+        """
+        if first_block not in self._resumes:
+            self._resumes[first_block] = self._resumed_is_the_same(first_block)
+        return self._resumes[first_block]
+
+    @torch.no_grad()
+    def _resumed_is_the_same(self, first_block: int) -> bool:
+        if not first_block or self.blocks.upper(self._body, first_block) is None:
+            return False
+        vocabulary = int(self.base.get_input_embeddings().weight.shape[0])
+        ids = [(7 * i + 3) % vocabulary for i in range(12)]
+        batch = make_batch([ids[:5], ids[3:6]], [ids[5:], ids[6:8]], pad_id=0)
+        try:
+            below = self.states_below(batch, first_block)
+            with self.using():
+                whole, resumed = self.hidden(batch), self.hidden(batch, first_block=first_block, below=below)
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError):
+            return False
+        tolerance = 1e-4 if self.base.dtype == torch.float32 else 0.05
+        one, other = (self.answer_states(states, batch).float() for states in (whole, resumed))
+        return torch.allclose(one, other, atol=tolerance, rtol=tolerance)
 
     def _mask(self, attention: Tensor, repeats: int) -> Tensor:
         """As transformers take it: [B, T] as it is, [B, 1, T, T] as what is added to the scores."""

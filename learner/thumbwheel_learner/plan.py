@@ -25,7 +25,12 @@ def recipe_of(training: Training) -> Recipe:
     """Defaults with the settings on top."""
     lora = LoraConfig(rank=training.lora_rank, alpha=2 * training.lora_rank)
     reward = replace(
-        RewardConfig(seed=training.seed), **_given(members=training.reward_members, epochs=training.reward_epochs)
+        RewardConfig(seed=training.seed),
+        **_given(
+            members=training.reward_members,
+            epochs=training.reward_epochs,
+            learning_rate=training.reward_learning_rate,
+        ),
     )
     gate = GateConfig(seed=training.seed)
     judge = replace(
@@ -35,16 +40,11 @@ def recipe_of(training: Training) -> Recipe:
     )
     return Recipe(
         reward=reward,
-        sft=replace(SftConfig(lora=lora, seed=training.seed), **_given(epochs=training.sft_epochs)),
-        ppo=replace(
-            PpoConfig(lora=lora, seed=training.seed),
-            **_given(
-                iterations=training.ppo_iterations,
-                prompts_per_iteration=training.ppo_prompts,
-                answers_per_prompt=training.ppo_samples,
-                max_tokens=training.max_new_tokens,
-            ),
+        sft=replace(
+            SftConfig(lora=lora, seed=training.seed),
+            **_given(epochs=training.sft_epochs, learning_rate=training.sft_learning_rate),
         ),
+        ppo=_ppo(PpoConfig(lora=lora, seed=training.seed), training),
         gate=replace(
             gate,
             judge=judge,
@@ -54,6 +54,25 @@ def recipe_of(training: Training) -> Recipe:
                 max_tokens=training.max_new_tokens,
                 min_judge_labels=training.gate_judge_labels,
             ),
+        ),
+    )
+
+
+def _ppo(config: PpoConfig, training: Training) -> PpoConfig:
+    """Iterations that somebody asks for are made, however few the labels."""
+    if training.ppo_iterations:
+        config = replace(config, iterations=training.ppo_iterations, answers_per_label=0.0)
+    return replace(
+        config,
+        **_given(
+            learning_rate=training.ppo_learning_rate,
+            epochs=training.ppo_epochs,
+            prompts_per_iteration=training.ppo_prompts,
+            answers_per_prompt=training.ppo_samples,
+            max_tokens=training.max_new_tokens,
+            kl_coef=training.ppo_kl_coef,
+            kl_target=training.ppo_kl_target,
+            sft_coef=training.ppo_sft_coef,
         ),
     )
 

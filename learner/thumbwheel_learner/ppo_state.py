@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,12 @@ class PpoConfig:
 
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Of a first version; a later one keeps its parent's."""
-    iterations: int = 13
+    iterations: int = 14
+    """At most; `within` may find that the evidence bears fewer."""
+    answers_per_label: float = 2.0
+    """Answers sampled per label that the reward model was trained on; 0: as many as `iterations` allows.
+
+    A reward model is the sooner overoptimised the fewer labels it knows (Gao et al. 2210.10760)."""
     prompts_per_iteration: int = 32
     answers_per_prompt: int = 4
     """With more than one, each is scored against the mean of the others: what a prompt is worth cancels out."""
@@ -74,6 +79,14 @@ class PpoConfig:
     target_step_kl: float | None = 0.1
     """Mean KL per token between old and new policy that ends an iteration's epochs early."""
     seed: int = 0
+
+    def within(self, labels: int) -> "PpoConfig":
+        """The same with no more iterations than `labels` bear, one at least."""
+        if not self.answers_per_label:
+            return self
+        answers = self.prompts_per_iteration * self.answers_per_prompt
+        borne = max(1, round(self.answers_per_label * labels / answers))
+        return replace(self, iterations=min(self.iterations, borne))
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from thumbwheel_learner.labels import Row
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.tokens import Batch, by_length, fit, make_batch
+from thumbwheel_learner.trunk import Trunk
 
 DESCRIPTION, HEADS = "reward.json", "heads.safetensors"
+ALL = slice(None)
 SCORED_TOKENS = 1024
 """Padded tokens per forward pass that needs no gradient."""
 
@@ -32,7 +34,7 @@ SCORED_TOKENS = 1024
 class RewardConfig:
     """How the reward model is trained."""
 
-    members: int = 3
+    members: int = 2
     rank: int = 8
     alpha: int = 16
     adapted_blocks: float = 0.25
@@ -40,12 +42,12 @@ class RewardConfig:
     pooling: Literal["last", "mean", "both"] = "both"
     """What the head reads: the state at the end token, the mean over the answer, or the two side by side."""
     epochs: int = 0
-    """0: as many as it takes to see `judgements`, one at least and eight at most."""
-    judgements: int = 4_000
+    """0: as many as it takes to see `judgements`, one at least and sixteen at most."""
+    judgements: int = 9_000
     """What a small model needs is steps, what a large set of labels needs is no repetition."""
     batch_tokens: int = 512
     """Padded tokens per step and member: small steps learned more from few labels than large ones, in less time."""
-    part_tokens: int = 256
+    part_tokens: int = 512
     """Padded tokens per forward and backward pass; a step of more goes through in parts, side by side."""
     max_length: int = 512
     """Tokens of prompt and answer together; the far end of a longer prompt is cut."""
@@ -60,10 +62,14 @@ class RewardConfig:
     """Weight of (mean reward)^2: fixes the level that pairs leave free."""
     prior_scale: float = 0.0
     """Scale of each member's fixed random head on its untrained features (Osband et al. 2018); 0 leaves it out."""
-    bootstrap: bool = True
-    """Each member weighs users by its own Poisson(1) draw, as a bootstrap of users does."""
-    mismatched: int = 2
+    bootstrap: bool = False
+    """Each member weighs users by its own Poisson(1) draw, as a bootstrap of users does. Off: members that differ in
+    their random start alone predict better (Lakshminarayanan et al. 2017, arXiv:1612.01474; here too, see
+    docs/experiments.md)."""
+    mismatched: int = 1
     """Preferred answers of other conversations that each pair's preferred one is set against (`labels.mismatched`)."""
+    trunk_bytes: int = 1 << 30
+    """What the frozen blocks below the adapters make of the labels is kept up to this size instead of made anew."""
     held_out: float = 0.15
     seed: int = 0
 
@@ -102,11 +108,12 @@ class RewardModel:
         self.temperature = 1.0
         self.report: dict[str, Any] = {}
 
-    def features(self, rows: Sequence[Row], names: tuple[str, ...]) -> Tensor:
-        """[K, N, F] what the heads read, every member in the same forward pass."""
+    def features(self, rows: Sequence[Row], names: tuple[str, ...], trunk: Trunk | None = None) -> Tensor:
+        """[K, N, F] what the heads read, every member in the same forward pass, from `trunk` up if it is given."""
         batch = make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=self.model.tokens.pad_id)
+        below = trunk.below(rows, batch) if trunk else None
         with self.model.using(*names):
-            hidden = self.model.hidden(batch, repeats=max(1, len(names)), first_block=self.first_block)
+            hidden = self.model.hidden(batch, repeats=max(1, len(names)), first_block=self.first_block, below=below)
         hidden = hidden.view(max(1, len(names)), *batch.ids.shape, -1).float()
         parts: list[Tensor] = []
         if self.config.pooling != "mean":
@@ -115,12 +122,13 @@ class RewardModel:
             parts.append(_mean_over_answers(hidden, batch))
         return torch.cat(parts, dim=-1).cpu()
 
-    def raw(self, rows: Sequence[Row]) -> Tensor:
-        """[K, N] logits before centring; differentiable."""
-        scores = torch.einsum("knf,kf->kn", self.features(rows, self.names), self.head)
+    def raw(self, rows: Sequence[Row], trunk: Trunk | None = None, members: slice = ALL) -> Tensor:
+        """[K, N] logits of these members before centring; differentiable."""
+        features = self.features(rows, self.names[members], trunk)
+        scores = torch.einsum("knf,kf->kn", features, self.head[members])
         if self.config.prior_scale:
             with torch.no_grad():
-                prior = torch.einsum("nf,kf->kn", self.features(rows, ())[0], self.prior)
+                prior = torch.einsum("nf,kf->kn", self.features(rows, ())[0], self.prior[members])
             scores = scores + self.config.prior_scale * prior
         return scores
 

@@ -22,9 +22,10 @@ from thumbwheel_learner.examples import Snapshot
 from thumbwheel_learner.labels import Item, items_of, mismatched, split_by_time
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
-from thumbwheel_learner.reward import RewardConfig, RewardModel
+from thumbwheel_learner.reward import ALL, RewardConfig, RewardModel
 from thumbwheel_learner.reward_report import RewardReport, report_on
 from thumbwheel_learner.tokens import by_length
+from thumbwheel_learner.trunk import Trunk
 
 
 class TooFewLabels(LearnerError):
@@ -77,6 +78,7 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
             {"params": fast, "lr": rates[1], "weight_decay": 0.0},
         ]
     )
+    trunk = Trunk(reward.model, reward.first_block, [row for i in train for row in i.rows], config.trunk_bytes)
     lengths = [sum(len(r) for r in i.rows) for i in train]
     passes = passes_over(len(train), config)
     epochs = [list(by_length(lengths, config.batch_tokens, generator)) for _ in range(passes)]
@@ -85,15 +87,24 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
     for epoch, batches in enumerate(epochs):
         epoch_loss = 0.0
         for group in batches:
-            parts = [[group[i] for i in part] for part in by_length([lengths[i] for i in group], config.part_tokens)]
+            kept = trunk.holds([row for i in group for row in train[i].rows])
+            members = [slice(k, k + 1) for k in range(config.members)] if kept else [ALL]
+            parts = [
+                (which, [group[i] for i in part])
+                for part in by_length([lengths[i] for i in group], config.part_tokens)
+                for which in members
+            ]
 
-            def loss_of(part: list[int], size: int = len(group)) -> tuple[Tensor, float]:
+            def loss_of(
+                share: tuple[slice, list[int]], size: int = len(group), kept: bool = kept
+            ) -> tuple[Tensor, float]:
+                which, part = share
                 items = [train[i] for i in part]
                 who = torch.tensor([users[i.user] for i in items])
-                losses = _losses(reward, items, user_bias[:, who])
-                weight = weights[:, who] * torch.tensor([i.weight for i in items])
+                losses = _losses(reward, items, user_bias[which, who], trunk if kept else None, which)
+                weight = weights[which, who] * torch.tensor([i.weight for i in items])
                 loss = (losses.per_item * weight).sum() / (size * config.members)
-                level = config.centering * losses.level.square().mean() * len(part) / size
+                level = config.centering * losses.level.square().sum() / config.members * len(part) / size
                 return loss + level, loss.item()
 
             loss = sum(reward.model.side_by_side.add_gradients(loss_of, parts, [*slow, *fast]))
@@ -111,7 +122,7 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
 
 def passes_over(labels: int, config: RewardConfig) -> int:
     """Epochs: what the configuration says, or as many as it takes to see so many judgements."""
-    return config.epochs or min(8, max(1, round(config.judgements / labels)))
+    return config.epochs or min(16, max(1, round(config.judgements / labels)))
 
 
 def _base_rate(items: Sequence[Item]) -> float:
@@ -135,9 +146,9 @@ class _Losses(NamedTuple):
     """[K] mean score of the batch."""
 
 
-def _losses(reward: RewardModel, items: Sequence[Item], bias: Tensor) -> _Losses:
-    """Negative log-likelihood of every judgement under every member; `bias` [K, items] is the users' own."""
-    scores = reward.raw([row for item in items for row in item.rows])
+def _losses(reward: RewardModel, items: Sequence[Item], bias: Tensor, trunk: Trunk | None, members: slice) -> _Losses:
+    """Negative log-likelihood of every judgement under these members; `bias` [K, items] is the users' own."""
+    scores = reward.raw([row for item in items for row in item.rows], trunk, members)
     starts = torch.tensor([len(i.rows) for i in items]).cumsum(0) - torch.tensor([len(i.rows) for i in items])
     first = scores[:, starts]
     value = torch.tensor([i.value for i in items]).expand_as(first)
@@ -150,7 +161,7 @@ def _losses(reward: RewardModel, items: Sequence[Item], bias: Tensor) -> _Losses
         out = out.index_add(1, pair, -preferred * logsigmoid(margin) - (1 - preferred) * logsigmoid(-margin))
     binary = torch.tensor([k in ("thumb", "flag") for k in kinds])
     if bool(binary.any()):
-        logits = first[:, binary] + reward.thumb_bias[:, None] + bias[:, binary]
+        logits = first[:, binary] + reward.thumb_bias[members, None] + bias[:, binary]
         out[:, binary] = binary_cross_entropy_with_logits(logits, value[:, binary], reduction="none")
     rating = torch.tensor([k == "rating" for k in kinds])
     if bool(rating.any()):

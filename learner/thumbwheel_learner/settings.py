@@ -38,8 +38,22 @@ class Training:
     """`REWARD_EPOCHS`: passes over the labels, of the reward model and of the judge."""
     sft_epochs: int = 0
     """`SFT_EPOCHS`: passes over corrections and demonstrations."""
+    sft_learning_rate: float = 0.0
+    """`SFT_LEARNING_RATE`: at a width of 192; wider models get less in proportion. So with the other two."""
+    reward_learning_rate: float = 0.0
+    """`REWARD_LEARNING_RATE`: of the reward model's adapters."""
+    ppo_learning_rate: float = 0.0
+    """`PPO_LEARNING_RATE`: of the policy, at the first iteration."""
     ppo_iterations: int = 0
-    """`PPO_ITERATIONS`: rollout phases of a run."""
+    """`PPO_ITERATIONS`: rollout phases of a run; 0: as many as the labels bear, 14 at most."""
+    ppo_epochs: int = 0
+    """`PPO_EPOCHS`: passes over each iteration's answers."""
+    ppo_kl_coef: float = 0.0
+    """`PPO_KL_COEF`: price of a nat of distance to the run's starting policy, at the first iteration."""
+    ppo_kl_target: float = 0.0
+    """`PPO_KL_TARGET`: nats per answer that the adaptive coefficient aims at."""
+    ppo_sft_coef: float = 0.0
+    """`PPO_SFT_COEF`: weight of the corrections' loss in every step of PPO."""
     ppo_prompts: int = 0
     """`PPO_PROMPTS`: prompts per iteration."""
     ppo_samples: int = 0
@@ -178,7 +192,14 @@ def _training(given: Mapping[str, str]) -> Training:
         reward_members=_number(given, "REWARD_MEMBERS", int, 0),
         reward_epochs=_number(given, "REWARD_EPOCHS", int, 0),
         sft_epochs=_number(given, "SFT_EPOCHS", int, 0),
+        sft_learning_rate=_number(given, "SFT_LEARNING_RATE", float, 0.0),
+        reward_learning_rate=_number(given, "REWARD_LEARNING_RATE", float, 0.0),
+        ppo_learning_rate=_number(given, "PPO_LEARNING_RATE", float, 0.0),
         ppo_iterations=_number(given, "PPO_ITERATIONS", int, 0),
+        ppo_epochs=_number(given, "PPO_EPOCHS", int, 0),
+        ppo_kl_coef=_number(given, "PPO_KL_COEF", float, 0.0),
+        ppo_kl_target=_number(given, "PPO_KL_TARGET", float, 0.0),
+        ppo_sft_coef=_number(given, "PPO_SFT_COEF", float, 0.0),
         ppo_prompts=_number(given, "PPO_PROMPTS", int, 0),
         ppo_samples=_number(given, "PPO_SAMPLES", int, 0),
         max_new_tokens=_number(given, "MAX_NEW_TOKENS", int, 0),

@@ -106,8 +106,8 @@ class Workshop:
         found = self._reward_for_ppo(given)
         if isinstance(found, str):
             return StageOutcome(result={"skipped": found}, reason=found)
-        model, config = self.model(), self.recipe.ppo
-        evidence = self.evidence(given)
+        model, evidence = self.model(), self.evidence(given)
+        config = self.recipe.ppo.within(len(evidence.training.judged) + len(evidence.training.pairs))
         prompts = [p.prompt_token_ids or model.tokens.prompt_ids(p.messages) for p in evidence.training.prompts]
         rows = demo_rows(evidence.training, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
         try:

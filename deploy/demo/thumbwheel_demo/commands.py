@@ -28,7 +28,6 @@ def register(subparsers: "Subparsers") -> None:
     counts = (
         ("seed", "people, prompts and training follow from it"),
         ("turns", "turns of the wheel"),
-        ("chats", "chats per turn before the learner is called"),
         ("heldout", "held-out prompts on which every version is measured"),
         ("answers", "answers per held-out prompt"),
     )
@@ -36,6 +35,12 @@ def register(subparsers: "Subparsers") -> None:
         parser.add_argument(f"--{name}", type=float, default=getattr(DemoOptions, name), help=words)
     for name, words in counts:
         parser.add_argument(f"--{name}", type=int, default=getattr(DemoOptions, name), help=words)
+    parser.add_argument(
+        "--chats",
+        metavar="N[,N...]",
+        default=",".join(map(str, DemoOptions.chats)),
+        help="chats of each turn before the learner is called; the last number also counts for later turns",
+    )
     parser.add_argument("--shuffle-votes", action="store_true", help="deal the votes out at random")
     parser.add_argument("--stages", default="all", help="what the learner does: some of sft,reward,ppo, or all")
     parser.add_argument("--model", help="local path or hub id of another model; default the demo policy")

@@ -11,7 +11,7 @@ from .fake_desk import FakeDesk
 
 
 def _options(tmp_path, **changes) -> DemoOptions:
-    values = {"turns": 2, "chats": 30, "heldout": 10, "answers": 2, "background": 20.0, "out": tmp_path / "out"}
+    values = {"turns": 2, "chats": (30,), "heldout": 10, "answers": 2, "background": 20.0, "out": tmp_path / "out"}
     return DemoOptions(**{**values, **changes})
 
 
@@ -76,7 +76,7 @@ async def test_a_version_the_service_will_not_load_is_not_called_shipped(tmp_pat
 
 async def test_chats_go_on_while_the_learner_works(tmp_path):
     desk = FakeDesk(["pol-1"])
-    await _run(desk, _options(tmp_path, turns=1, chats=5))
+    await _run(desk, _options(tmp_path, turns=1, chats=(5,)))
     live = [chat for chat in desk.chats if chat.get("store", True)]
     assert len(live) > 5
 

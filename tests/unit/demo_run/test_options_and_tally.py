@@ -3,7 +3,7 @@ import pytest
 from thumbwheel_demo.corpus import prompts
 from thumbwheel_demo.people import Chat
 from thumbwheel_demo.run.background import live_scenarios
-from thumbwheel_demo.run.options import BadOption, DemoOptions, parse_stages
+from thumbwheel_demo.run.options import BadOption, DemoOptions, parse_chats, parse_stages
 from thumbwheel_demo.run.tally import Tally
 from thumbwheel_demo.satisfaction import judge
 
@@ -23,6 +23,8 @@ def _chat(**changes) -> Chat:
         ({"votes": -0.1}, "--votes"),
         ({"corrections": 2}, "--corrections"),
         ({"turns": 0}, "--turns"),
+        ({"chats": ()}, "--chats"),
+        ({"chats": (5, 0)}, "--chats"),
         ({"heldout": 3}, "--heldout"),
         ({"background": 100.0}, "--background"),
         ({"settings": {"SEED": "1"}}, "--set"),
@@ -31,6 +33,14 @@ def _chat(**changes) -> Chat:
 def test_an_impossible_option_is_named(changes, named):
     with pytest.raises(BadOption, match=named):
         DemoOptions(**changes)
+
+
+def test_chats_are_counted_turn_by_turn_and_the_last_number_stays():
+    options = DemoOptions(chats=parse_chats("600,2000"), turns=3)
+    assert [options.chats_of(turn) for turn in (1, 2, 3)] == [600, 2000, 2000]
+    assert DemoOptions(chats=parse_chats("40")).chats_of(2) == 40
+    with pytest.raises(BadOption, match="'many'"):
+        parse_chats("many")
 
 
 def test_stages_are_all_or_some():

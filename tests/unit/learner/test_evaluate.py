@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.learner_models import logged, make_base
 
+from thumbwheel_learner.checks import Checks, quality
 from thumbwheel_learner.evaluate import (
     GateConfig,
     gate_prompts,
@@ -15,7 +16,6 @@ from thumbwheel_learner.evaluate import (
 )
 from thumbwheel_learner.judge import Judge
 from thumbwheel_learner.lora import LoraConfig
-from thumbwheel_learner.measures import Estimate
 from thumbwheel_learner.model import PolicyModel, load_policy
 from thumbwheel_learner.reward import RewardScores
 from thumbwheel_learner.rollout import Rollout
@@ -23,7 +23,6 @@ from thumbwheel_learner.rollout import Rollout
 PROMPTS = [[2, a, b, c, 4, 3] for a in range(5, 9) for b in range(5, 9) for c in range(5, 8)]
 GOOD, BAD = [7, 4], [10, 4]  # "please", "rude"
 CONFIG = GateConfig(resamples=300)
-CERTAIN = Estimate(0.9, 0.8, 0.95, 100)
 
 
 class LikesPlease:
@@ -55,9 +54,12 @@ class Politeness:
         return [[one() for _ in range(n)] for _ in prompts]
 
 
-def judge(quality: Estimate = CERTAIN, labels: int = 100) -> Judge:
-    draws = np.random.default_rng(0).normal(quality.mean, max((quality.high - quality.low) / 4, 1e-3), size=300)
-    return Judge(LikesPlease(), quality, draws, labels)  # type: ignore[arg-type]
+def judge(agreement: float = 0.9, votes: int = 100, labels: int = 100) -> Judge:
+    """Checked by `votes` people, half of them on "please", who think as it does in an `agreement` of cases."""
+    liked = np.array([(n % 2 == 0) == (n < votes * agreement) for n in range(votes)], dtype=float)
+    scores = np.array([[2.0, 1.5, 1.0] if n % 2 == 0 else [0.0] * 3 for n in range(votes)])
+    checks = Checks(np.zeros(votes, dtype=bool), liked, scores, scores, np.arange(votes))
+    return Judge(LikesPlease(), checks, quality(checks, 300, 0), labels)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +106,11 @@ def test_an_equal_policy_is_rarely_accepted(model: PolicyModel, folders: tuple[P
 def test_a_judge_that_may_be_no_better_than_chance_decides_nothing(
     model: PolicyModel, folders: tuple[Path, Path]
 ) -> None:
-    poor = judge(Estimate(0.55, 0.42, 0.68, 100))
+    poor = judge(agreement=0.55)
     v = verdict(model, folders, Politeness(live=0.1, candidate=0.9), judge=poor)
     assert not v.accepted
     assert any("no better than chance" in r for r in v.reasons)
-    assert v.win_rate.low < 0.5 < v.win_rate.high
+    assert v.win_rate.low <= 0.5
 
 
 def test_too_little_evidence_decides_nothing(model: PolicyModel, folders: tuple[Path, Path]) -> None:

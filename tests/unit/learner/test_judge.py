@@ -1,14 +1,12 @@
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
 from tests.learner_models import logged, make_base, pair, snapshot, thumb
 
-from thumbwheel_learner.judge import judge_quality, train_judge
-from thumbwheel_learner.labels import items_of, split_evidence
+from thumbwheel_learner.judge import train_judge
+from thumbwheel_learner.labels import split_evidence
 from thumbwheel_learner.model import PolicyModel, load_policy
-from thumbwheel_learner.reward import RewardConfig, RewardScores
+from thumbwheel_learner.reward import RewardConfig
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +29,5 @@ def test_a_trained_judge_is_checked_on_labels_it_never_saw(model: PolicyModel, t
     assert trained.labels == len(evidence.judge.judged) + len(evidence.judge.pairs)
     assert trained.quality.n == len(evidence.training.judged) + len(evidence.training.pairs)
     assert trained.quality.low > 0.9
-    assert len(trained.draws) == 100
     nothing = split_evidence(snapshot(), 0.3)
     assert train_judge(model, nothing, config, tmp_path / "none", resamples=100, seed=0) is None
-
-
-def test_quality_is_half_for_a_judge_that_knows_nothing(model: PolicyModel) -> None:
-    class Blind:
-        def score_rows(self, rows: Sequence[object]) -> RewardScores:
-            zeros = torch.zeros(len(rows))
-            return RewardScores(zeros, zeros, zeros[:, None])
-
-    data = snapshot(
-        judged=[thumb(n, "order", "yes", up=n % 2 == 0) for n in range(20)], pairs=[pair(99, "o", "a", "b")]
-    )
-    quality, draws = judge_quality(Blind(), items_of(data, model.tokens, 64), 50, 0)  # type: ignore[arg-type]
-    assert quality.mean == 0.5
-    assert set(draws) == {0.5}

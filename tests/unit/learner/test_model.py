@@ -12,9 +12,9 @@ from thumbwheel_learner.tokens import make_batch, make_shared_batch, runs_of_equ
 PROMPTS, ANSWERS = [[2, 6, 7, 4, 3], [2, 9, 4, 3]], [[10, 11, 4], [12, 4]]
 
 
-def perturbed(model: PolicyModel, name: str, seed: int = 0) -> None:
+def perturbed(model: PolicyModel, name: str, seed: int = 0, first_block: int = 0) -> None:
     """A fresh adapter that really changes something."""
-    model.add(name, LoraConfig(4, 8))
+    model.add(name, LoraConfig(4, 8), first_block=first_block)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters(name):
@@ -154,6 +154,26 @@ def test_adapters_on_upper_blocks_share_the_lower_ones(base: Path) -> None:
         with torch.no_grad(), model.using(name):
             assert torch.allclose(model.hidden(batch), part, atol=1e-5)
     assert not torch.allclose(*shared.chunk(2), atol=1e-2)
+
+
+def test_a_pass_that_begins_above_the_lower_blocks_ends_alike(base: Path) -> None:
+    model = load_policy(base)
+    first = model.blocks.above(0.5)
+    perturbed(model, "x", first_block=first)
+    batch = make_batch(PROMPTS, ANSWERS, pad_id=0)
+    assert not model.resumes_at(0), "there is nothing to leave out"
+    assert model.resumes_at(first) == (base_type(model) != "gpt2"), "it adds positions to what comes in"
+    below = model.states_below(batch, first)
+    with torch.no_grad(), model.using("x"):
+        whole = model.answer_states(model.hidden(batch), batch)
+        if model.resumes_at(first):
+            resumed = model.answer_states(model.hidden(batch, first_block=first, below=below), batch)
+            assert torch.allclose(whole, resumed, atol=1e-5)
+        assert torch.allclose(whole, model.answer_states(model.hidden(batch), batch)), "the whole model is as before"
+
+
+def base_type(model: PolicyModel) -> str:
+    return str(model.base.config.model_type)
 
 
 SAME = [[2, 5, 6, 4, 3]] * 3 + [[2, 9, 4, 3]] + [[2, 7, 8, 9, 4, 3]] * 2

@@ -57,6 +57,12 @@ def share(model: PolicyModel, adapter: Path | None) -> float:
     return float(LikesWord().score([], [r.text for row in rollouts for r in row]).mean.mean())
 
 
+def test_few_labels_bear_few_iterations_and_the_limit_stays() -> None:
+    config = PpoConfig(iterations=16, prompts_per_iteration=32, answers_per_prompt=4, answers_per_label=2.0)
+    assert [config.within(labels).iterations for labels in (0, 320, 5_000)] == [1, 5, 16]
+    assert PpoConfig(iterations=16, answers_per_label=0.0).within(10).iterations == 16
+
+
 @pytest.mark.parametrize(("critic", "answers"), [("frozen", 1), ("adapter", 1), ("frozen", 4)])
 def test_ppo_raises_the_planted_reward(model: PolicyModel, tmp_path: Path, critic: str, answers: int) -> None:
     config = PpoConfig(

@@ -78,7 +78,7 @@ class Demo:
             scenarios = live_scenarios(options.seed)
             heldout = measure.repeated(prompts("heldout", options.heldout, options.seed), options.answers)
             await self._measure(people, heldout, (await operator.status()).live_policy, None)
-            await self._wave(people, list(islice(scenarios, options.chats)), 1)
+            await self._wave(people, list(islice(scenarios, options.chats_of(1))), 1)
             background = Background(people, scenarios, options.background, self._tally)
             await stack.enter_async_context(background)
             wheel = Wheel(
@@ -91,7 +91,7 @@ class Demo:
             )
             for turn in range(1, options.turns + 1):
                 if turn > 1:
-                    await self._wave(people, list(islice(scenarios, options.chats)), turn)
+                    await self._wave(people, list(islice(scenarios, options.chats_of(turn))), turn)
                 await self._turn(wheel, turn)
                 outcome = self._outcomes[-1]
                 if outcome.version is not None:

@@ -13,7 +13,7 @@ from thumbwheel_demo.report.page import render
 from thumbwheel_demo.report.record import Report, write_json
 from thumbwheel_demo.report.table import print_report
 from thumbwheel_demo.run.demo import Demo
-from thumbwheel_demo.run.options import BadOption, DemoOptions, parse_stages
+from thumbwheel_demo.run.options import BadOption, DemoOptions, parse_chats, parse_stages
 
 INTERRUPTED = 130
 
@@ -32,7 +32,7 @@ def options_of(arguments: argparse.Namespace) -> DemoOptions:
         shuffle_votes=arguments.shuffle_votes,
         turns=arguments.turns,
         stages=parse_stages(arguments.stages),
-        chats=arguments.chats,
+        chats=parse_chats(arguments.chats),
         background=arguments.background,
         heldout=arguments.heldout,
         answers=arguments.answers,

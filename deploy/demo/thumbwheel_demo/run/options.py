@@ -33,8 +33,8 @@ class DemoOptions:
     """Turns of the wheel: people chat, the learner learns, the policy is swapped."""
     stages: tuple[Stage, ...] = ()
     """What the learner does per turn; empty: all of it."""
-    chats: int = 1400
-    """Chats per turn before the learner is called."""
+    chats: tuple[int, ...] = (800, 2000)
+    """Chats of each turn before the learner is called; turns beyond the last number have as many as that."""
     background: float = 1.0
     """Chats per second that go on all the time, whatever else happens."""
     heldout: int = 250
@@ -55,7 +55,9 @@ class DemoOptions:
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise BadOption(f"--{name} is a share and must lie between 0 and 1, not {value}")
-        for name, least in (("turns", 1), ("chats", 1), ("heldout", 10), ("answers", 1)):
+        if not self.chats or min(self.chats) < 1:
+            raise BadOption(f"--chats must be at least 1 in every turn, not {_listed(self.chats) or 'nothing'}")
+        for name, least in (("turns", 1), ("heldout", 10), ("answers", 1)):
             value = getattr(self, name)
             if value < least:
                 raise BadOption(f"--{name} must be at least {least}, not {value}")
@@ -64,17 +66,34 @@ class DemoOptions:
         if not 0.0 <= self.background <= 50.0:
             raise BadOption(f"--background must lie between 0 and 50 chats per second, not {self.background}")
 
+    def chats_of(self, turn: int) -> int:
+        """Chats before the learner is called in a turn, counted from 1."""
+        return self.chats[min(turn, len(self.chats)) - 1]
+
     def figures(self) -> dict[str, object]:
         """For the report: everything that decides what happens, nothing about this machine."""
-        names = ("seed", "noise", "votes", "corrections", "shuffle_votes", "turns", "chats", "background")
+        names = ("seed", "noise", "votes", "corrections", "shuffle_votes", "turns", "background")
         return {
             **{name: getattr(self, name) for name in names},
+            "chats": _listed(self.chats),
             "heldout": self.heldout,
             **self.settings,
             "answers": self.answers,
             "stages": ",".join(self.stages) or "all",
             "model": Path(self.model).name if self.model else "demo policy",
         }
+
+
+def parse_chats(text: str) -> tuple[int, ...]:
+    """`2000` for every turn or `800,2000` turn by turn; raises `BadOption`."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadOption(f"--chats takes numbers separated by commas, one per turn, not {text!r}") from error
+
+
+def _listed(chats: tuple[int, ...]) -> str:
+    return ",".join(map(str, chats))
 
 
 def parse_stages(text: str) -> tuple[Stage, ...]:

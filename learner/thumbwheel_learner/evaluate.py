@@ -40,7 +40,7 @@ class GateConfig:
     nobody has voted on yet."""
     judge_share: float = 0.3
     """Share of users whose labels go to the judge instead of the reward model."""
-    prompts: int = 300
+    prompts: int = 400
     min_prompts: int = 24
     answers_per_prompt: int = 2
     max_prompt: int = 384

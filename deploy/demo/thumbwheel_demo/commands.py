@@ -24,6 +24,7 @@ def register(subparsers: "Subparsers") -> None:
         ("votes", "share of chats that get a vote"),
         ("corrections", "share of bad answers that an agent rewrites"),
         ("background", "chats per second that go on all the time"),
+        ("rush", "chats per second while a verdict and a swap are near"),
     )
     counts = (
         ("seed", "people, prompts and training follow from it"),

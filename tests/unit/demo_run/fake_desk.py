@@ -28,6 +28,7 @@ class FakeDesk:
         self.waiting: list[dict[str, Any]] = []
         self.rejected_by_service: set[str] = set()
         self.deaf = False
+        self.stage, self.progress = "ppo", 0.5
         self.gone: Exception | None = None
         self.opened = self.closed = 0
         self._ids = itertools.count(1)
@@ -111,7 +112,8 @@ class FakeDesk:
         """Each command is first seen as a run, then as its end."""
         training = bool(self.waiting)
         status = {
-            "state": "training" if training else "idle", "stage": "ppo" if training else None, "progress": 0.5,
+            "state": "training" if training else "idle", "stage": self.stage if training else None,
+            "progress": self.progress,
             "run_id": None, "detail": "busy" if training else "waiting for labels",
             "labels_total": len(self.feedback), "labels_new": 0, "updated_ms": 1,
             "reward_model": {"accuracy": {"mean": 0.8, "low": 0.7, "high": 0.9}, "auc": 0.9, "ece": 0.05},

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from thumbwheel_demo.run.demo import Demo
 from thumbwheel_demo.run.options import DemoOptions
-from thumbwheel_demo.run.wheel import LearnerSilent
+from thumbwheel_demo.run.wheel import LearnerSilent, Wheel
 
 from .fake_desk import FakeDesk
 
@@ -55,6 +55,27 @@ async def test_every_chat_is_counted_and_none_of_the_fake_is_lost(tmp_path):
     assert 0 < report.chats.streamed < report.chats.total
     assert sum(report.feedback.values()) == len(desk.feedback) > 0
     assert sum(sum(tick.chats.values()) for tick in report.timeline) == report.chats.total
+
+
+@pytest.mark.parametrize(
+    ("stage", "progress", "near"), [("ppo", 0.9, False), ("gate", 0.5, False), ("gate", 0.9, True)]
+)
+async def test_people_rush_in_when_a_verdict_is_near(stage, progress, near):
+    desk, rushed = FakeDesk(["pol-1"]), []
+    desk.stage, desk.progress = stage, progress
+    async with desk.client() as client:
+        wheel = Wheel(
+            client,
+            seconds=lambda: 0.0,
+            in_flight=lambda: 0,
+            rush=rushed.append,
+            now=lambda _: None,
+            check=desk.check,
+            patience_s=5.0,
+        )
+        outcome = await wheel.learn(1, ())
+    assert outcome.swap is not None
+    assert rushed == ([True, False] if near else [False])
 
 
 async def test_a_rejected_candidate_is_reported_and_the_wheel_turns_on(tmp_path):

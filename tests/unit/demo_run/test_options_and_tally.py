@@ -27,6 +27,7 @@ def _chat(**changes) -> Chat:
         ({"chats": (5, 0)}, "--chats"),
         ({"heldout": 3}, "--heldout"),
         ({"background": 100.0}, "--background"),
+        ({"rush": -1.0}, "--rush"),
         ({"settings": {"SEED": "1"}}, "--set"),
     ],
 )

@@ -22,12 +22,15 @@ def live_scenarios(seed: int) -> Iterator[Scenario]:
 
 
 class Background:
-    """Starts a chat every `1/rate` seconds as long as it is open, and lets every one that began come to its end."""
+    """Starts a chat every `1/rate` seconds as long as it is open, and lets every one that began come to its end.
+
+    The rate may change at any time.
+    """
 
     def __init__(self, people: People, scenarios: Iterator[Scenario], rate: float, tally: Tally) -> None:
         self._people = people
         self._scenarios = scenarios
-        self._rate = rate
+        self.rate = rate
         self._tally = tally
         self._running: set[asyncio.Task[list[Chat]]] = set()
         self._loop: asyncio.Task[None] | None = None
@@ -38,7 +41,7 @@ class Background:
             task = asyncio.create_task(self._people.wave([next(self._scenarios)], self._tally.add))
             self._running.add(task)
             task.add_done_callback(self._ended)
-            await asyncio.sleep(1.0 / self._rate)
+            await asyncio.sleep(1.0 / self.rate)
 
     def _ended(self, task: asyncio.Task[list[Chat]]) -> None:
         self._running.discard(task)
@@ -60,7 +63,7 @@ class Background:
             raise self._broken
 
     async def __aenter__(self) -> Self:
-        if self._rate > 0:
+        if self.rate > 0:
             self._loop = asyncio.create_task(self._go_on())
         return self
 

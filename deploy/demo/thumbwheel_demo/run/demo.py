@@ -85,6 +85,7 @@ class Demo:
                 operator,
                 seconds=self._tally.seconds,
                 in_flight=lambda: background.in_flight,
+                rush=lambda near: _set_rate(background, options, near),
                 now=watch.now,
                 check=desk.check,
                 patience_s=options.patience,
@@ -163,6 +164,11 @@ class Demo:
             prompts={measured.version: measured.by_prompt() for measured in self._measured},
             machine={"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
         )
+
+
+def _set_rate(background: Background, options: DemoOptions, near: bool) -> None:
+    if options.background > 0:
+        background.rate = max(options.background, options.rush if near else 0.0)
 
 
 def people_settings(options: DemoOptions) -> PeopleSettings:

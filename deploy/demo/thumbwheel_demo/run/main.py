@@ -34,6 +34,7 @@ def options_of(arguments: argparse.Namespace) -> DemoOptions:
         stages=parse_stages(arguments.stages),
         chats=parse_chats(arguments.chats),
         background=arguments.background,
+        rush=arguments.rush,
         heldout=arguments.heldout,
         answers=arguments.answers,
         model=arguments.model,

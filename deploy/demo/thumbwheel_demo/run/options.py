@@ -37,6 +37,8 @@ class DemoOptions:
     """Chats of each turn before the learner is called; turns beyond the last number have as many as that."""
     background: float = 1.0
     """Chats per second that go on all the time, whatever else happens."""
+    rush: float = 10.0
+    """Chats per second while a verdict and a swap are near: a swap that nobody sees proves nothing."""
     heldout: int = 250
     """Held-out prompts on which every version is measured."""
     answers: int = 2
@@ -63,8 +65,9 @@ class DemoOptions:
                 raise BadOption(f"--{name} must be at least {least}, not {value}")
         if bad := [name for name in self.settings if not name.startswith("THUMBWHEEL_")]:
             raise BadOption(f"--set takes THUMBWHEEL_<NAME>=<value>, not {bad[0]!r}")
-        if not 0.0 <= self.background <= 50.0:
-            raise BadOption(f"--background must lie between 0 and 50 chats per second, not {self.background}")
+        for name in ("background", "rush"):
+            if not 0.0 <= getattr(self, name) <= 50.0:
+                raise BadOption(f"--{name} must lie between 0 and 50 chats per second, not {getattr(self, name)}")
 
     def chats_of(self, turn: int) -> int:
         """Chats before the learner is called in a turn, counted from 1."""
@@ -72,7 +75,7 @@ class DemoOptions:
 
     def figures(self) -> dict[str, object]:
         """For the report: everything that decides what happens, nothing about this machine."""
-        names = ("seed", "noise", "votes", "corrections", "shuffle_votes", "turns", "background")
+        names = ("seed", "noise", "votes", "corrections", "shuffle_votes", "turns", "background", "rush")
         return {
             **{name: getattr(self, name) for name in names},
             "chats": _listed(self.chats),

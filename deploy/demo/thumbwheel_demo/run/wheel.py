@@ -15,6 +15,8 @@ POLL_S = 0.5
 CATCH_UP_S = 30.0
 BEGIN_S = 60.0
 FOLLOW_S = 60.0
+JUDGING = 0.8
+"""Share of the gate's progress from which the verdict, and with it the swap, is near."""
 
 
 class LearnerSilent(ThumbwheelError):
@@ -40,6 +42,7 @@ class Wheel:
         *,
         seconds: Callable[[], float],
         in_flight: Callable[[], int],
+        rush: Callable[[bool], None] = lambda _: None,
         now: Callable[[str], None],
         check: Callable[[], None],
         patience_s: float,
@@ -47,6 +50,7 @@ class Wheel:
         self._client = client
         self._seconds = seconds
         self._in_flight = in_flight
+        self._rush = rush
         self._now = now
         self._check = check
         self._patience_s = patience_s
@@ -72,6 +76,12 @@ class Wheel:
 
     async def learn(self, turn: int, stages: tuple[Stage, ...]) -> Outcome:
         """Ask for a run, wait for its end and for the swap it leads to; raises `LearnerSilent`."""
+        try:
+            return await self._learn(turn, stages)
+        finally:
+            self._rush(False)
+
+    async def _learn(self, turn: int, stages: tuple[Stage, ...]) -> Outcome:
         before = await self._status()
         known = _last_id(before.learner)
         await self._client.learner.now(stages)
@@ -101,6 +111,8 @@ class Wheel:
                 last = learner.detail or learner.state
                 share = f" {learner.progress:.0%}" if learner.progress is not None else ""
                 self._now(f"{learner.stage or learner.state}{share} {learner.detail}")
+                if learner.stage == "publish" or (learner.stage == "gate" and (learner.progress or 0.0) >= JUDGING):
+                    self._rush(True)
                 if learner.state != "training" and _last_id(learner) not in (None, known):
                     return learner
             if not begun and time.monotonic() - started > BEGIN_S:

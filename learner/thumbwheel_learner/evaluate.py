@@ -121,7 +121,11 @@ def judge_gate(
     disjoint: tuple[str, ...] = ("user", "conversation", "prompt"),
     progress: Progress = silent,
 ) -> Verdict:
-    """Compare `candidate` with `live` (None: the bare base) on prompts given as token ids."""
+    """Compare `candidate` with `live` (None: the bare base) on prompts given as token ids.
+
+    Both sample with the same random numbers: where the two agree they say the same, and what is left differs because
+    the policies do (common random numbers, as simulations use them).
+    """
     started = time.monotonic()
     lacking = _lacking_evidence(judge, prompts, config)
     if judge is None or not prompts:
@@ -136,7 +140,7 @@ def judge_gate(
                 n=config.answers_per_prompt,
                 max_tokens=config.max_tokens,
                 temperature=config.temperature,
-                seed=config.seed * 2 + step,
+                seed=config.seed,
             )
         )
     progress("gate", 2 / 3, "judging")

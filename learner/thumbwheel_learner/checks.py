@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from thumbwheel_learner.labels import Item, Row
-from thumbwheel_learner.measures import Array, Estimate, auc, bootstrap
+from thumbwheel_learner.measures import Array, Estimate, auc, bootstrap, numbered
 from thumbwheel_learner.reward import RewardScores
 
 Indices = np.ndarray[Any, np.dtype[np.intp]]
@@ -41,7 +41,6 @@ class Checks(NamedTuple):
 
 def check(judge: RowScorer, items: Sequence[Item]) -> Checks:
     """Let a judge score what people judged."""
-    names = {user: n for n, user in enumerate(dict.fromkeys(i.user for i in items))}
     rows = [row for item in items for row in (item.rows[0], item.rows[-1] if item.kind == "pair" else item.rows[0])]
     members: Array = judge.score_rows(rows).members.double().numpy() if rows else np.zeros((0, 1))
     return Checks(
@@ -49,7 +48,7 @@ def check(judge: RowScorer, items: Sequence[Item]) -> Checks:
         liked=np.array([i.value > (3 if i.kind == "rating" else 0.5) for i in items], dtype=float),
         scores=members[0::2],
         others=members[1::2],
-        person=np.array([names[i.user] for i in items], dtype=np.intp),
+        person=numbered(i.user for i in items),
     )
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from thumbwheel_learner.checks import Checks, Indices, check, preferred, quality
+from thumbwheel_learner.checks import Checks, check, preferred, quality
 from thumbwheel_learner.labels import Evidence, items_of
-from thumbwheel_learner.measures import Array, Estimate
+from thumbwheel_learner.measures import Estimate, numbered
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.reward import RewardConfig, RewardModel
@@ -67,29 +67,19 @@ def judged_win_rate(
     both = [[(p, r.text) for p, row in zip(prompts, side, strict=True) for r in row] for side in (live, candidate)]
     members = [judge.model.score([p for p, _ in s], [t for _, t in s]).members.double().numpy() for s in both]
     old, new = (m.reshape(len(prompts), len(live[0]), -1) for m in members)
-    clusters = [np.array(c) for c in _equal(prompts)]
+    cluster = numbered(map(tuple, prompts))
+    sizes = np.bincount(cluster)
     people = int(judge.checks.person.max(initial=-1)) + 1
-    by_prompt = _means(preferred(judge.checks, np.ones(len(judge.checks.pair)), new, old), clusters)
+    mean = np.average(
+        preferred(judge.checks, np.ones(len(judge.checks.pair)), new, old).mean(axis=1), weights=1 / sizes[cluster]
+    )
     rng = np.random.default_rng(seed)
     draws: list[float] = []
     for _ in range(resamples):
         times = np.bincount(rng.integers(people, size=people), minlength=people) if people else np.zeros(0)
         columns = rng.integers(new.shape[-1], size=new.shape[-1])
         rates = preferred(judge.checks, times[judge.checks.person].astype(float), new[..., columns], old[..., columns])
-        rows = rng.integers(len(clusters), size=len(clusters))
-        draws.append(float(_means(rates, clusters)[rows].mean()))
+        drawn = np.bincount(rng.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
+        draws.append(float(np.average(rates.mean(axis=1), weights=(drawn / sizes)[cluster])))
     low, high = (float(np.quantile(draws, q)) for q in (0.025, 0.975))
-    return Estimate(float(by_prompt.mean()), low, high, len(clusters))
-
-
-def _equal(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Positions of equal prompts, together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        groups.setdefault(tuple(prompt), []).append(i)
-    return list(groups.values())
-
-
-def _means(rates: Array, clusters: Sequence[Indices]) -> Array:
-    """[P, K] -> [clusters, K]"""
-    return np.stack([rates[c].mean(axis=0) for c in clusters])
+    return Estimate(float(mean), low, high, len(sizes))

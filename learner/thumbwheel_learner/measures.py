@@ -3,7 +3,7 @@
 # pyright: reportUnknownArgumentType=false
 # (numpy's stubs leave the element type of comparisons open)
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +80,12 @@ def correlation(x: Array, y: Array) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
+def numbered(keys: Iterable[Hashable]) -> NDArray[np.intp]:
+    """A number from 0 for every key, in order of first appearance; equal keys have equal ones."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.intp)
+
+
 def bootstrap(
     figure: Callable[[NDArray[np.intp]], float],
     clusters: Sequence[Hashable],
@@ -91,9 +97,8 @@ def bootstrap(
 
     Resamples where the figure does not exist (one class only) are left out; with none left the interval is [nan, nan].
     """
-    names = {c: i for i, c in enumerate(dict.fromkeys(clusters))}
-    member = np.array([names[c] for c in clusters], dtype=np.intp)
-    groups: list[NDArray[np.intp]] = [np.flatnonzero(member == i) for i in range(len(names))]
+    member = numbered(clusters)
+    groups: list[NDArray[np.intp]] = [np.flatnonzero(member == i) for i in range(member.max(initial=-1) + 1)]
     everything = np.arange(len(member))
     if not groups:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)

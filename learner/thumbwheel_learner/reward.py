@@ -128,7 +128,7 @@ class RewardModel:
         scores = torch.einsum("knf,kf->kn", features, self.head[members])
         if self.config.prior_scale:
             with torch.no_grad():
-                prior = torch.einsum("nf,kf->kn", self.features(rows, ())[0], self.prior[members])
+                prior = torch.einsum("nf,kf->kn", self.features(rows, (), trunk)[0], self.prior[members])
             scores = scores + self.config.prior_scale * prior
         return scores
 

@@ -24,15 +24,16 @@ class Trunk:
         token = model.hidden_size * model.base.dtype.itemsize
         fitting = [row for row in rows if (limit := limit - len(row) * token) >= 0]
 
-        def read(group: list[int]) -> Tensor:
+        def read(group: list[int]) -> list[Tensor]:
             mine = [fitting[i] for i in group]
             batch = make_batch([r.prompt for r in mine], [r.answer for r in mine], pad_id=model.tokens.pad_id)
-            return model.states_below(batch, first_block)
+            states = model.states_below(batch, first_block)
+            return [its[: len(row)].clone() for row, its in zip(mine, states, strict=True)]
 
         groups = list(by_length([len(row) for row in fitting], PART_TOKENS))
         for group, states in zip(groups, model.side_by_side.map(read, groups), strict=True):
             for i, its in zip(group, states, strict=True):
-                self._kept[id(fitting[i])] = (fitting[i], its[: len(fitting[i])].clone())
+                self._kept[id(fitting[i])] = (fitting[i], its)
 
     def holds(self, rows: Sequence[Row]) -> bool:
         """Whether all of these very rows are kept."""

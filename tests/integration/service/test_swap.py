@@ -301,8 +301,8 @@ def test_a_candidate_is_sampled_from_and_never_seen(real_service: RealService, t
 
     first, again = (sample(real_service, loaded.name, n=3) for _ in range(2))
     answers, repeated = ([one for row in sampled.completions for one in row] for sampled in (first, again))
-    assert [one.token_ids for one in answers] == [one.token_ids for one in repeated]
     for one, other in zip(answers, repeated, strict=True):
+        assert (one.token_ids, one.text, one.finish_reason) == (other.token_ids, other.text, other.finish_reason)
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
     assert len({tuple(one.token_ids) for one in first.completions[0]}) == 3
     for row in first.completions:

@@ -110,7 +110,7 @@ def test_a_judge_that_may_be_no_better_than_chance_decides_nothing(
     v = verdict(model, folders, Politeness(live=0.1, candidate=0.9), judge=poor)
     assert not v.accepted
     assert any("no better than chance" in r for r in v.reasons)
-    assert v.win_rate.low <= 0.5
+    assert v.win_rate.low <= 0.5 < v.win_rate.high
 
 
 def test_too_little_evidence_decides_nothing(model: PolicyModel, folders: tuple[Path, Path]) -> None:

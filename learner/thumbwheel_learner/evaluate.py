@@ -33,7 +33,7 @@ class GateConfig:
 
     judge: RewardConfig = field(
         default_factory=lambda: RewardConfig(
-            pooling="mean", judgements=6_000, learning_rate=2e-3, held_out=0.0, seed=7919
+            pooling="mean", judgements=5_000, learning_rate=2e-3, held_out=0.0, seed=7919
         )
     )
     """Slower than the reward model and blind to the end token alone: it has fewer labels, and must judge a policy that

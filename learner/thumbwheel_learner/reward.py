@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from thumbwheel_learner.adapters import BadAdapter
 from thumbwheel_learner.examples import Messages
 from thumbwheel_learner.labels import Row
 from thumbwheel_learner.lora import LoraConfig
+from thumbwheel_learner.measures import numbered
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.tokens import Batch, by_length, fit, make_batch
 from thumbwheel_learner.trunk import Trunk
@@ -43,7 +45,7 @@ class RewardConfig:
     """What the head reads: the state at the end token, the mean over the answer, or the two side by side."""
     epochs: int = 0
     """0: as many as it takes to see `judgements`, one at least and sixteen at most."""
-    judgements: int = 9_000
+    judgements: int = 7_500
     """What a small model needs is steps, what a large set of labels needs is no repetition."""
     batch_tokens: int = 512
     """Padded tokens per step and member: small steps learned more from few labels than large ones, in less time."""
@@ -134,12 +136,15 @@ class RewardModel:
 
     @torch.no_grad()
     def score_rows(self, rows: Sequence[Row]) -> RewardScores:
-        """Score token rows, batched by length."""
-        groups = list(by_length([len(r) for r in rows], SCORED_TOKENS))
-        scored = self.model.side_by_side.map(lambda group: self.raw([rows[i] for i in group]), groups)
-        members = torch.zeros(len(rows), len(self.names))
+        """Score token rows, batched by length; what comes several times is read once."""
+        same = numbered((tuple(row.prompt), tuple(row.answer)) for row in rows)
+        first = np.unique(same, return_index=True)[1]
+        groups = list(by_length([len(rows[i]) for i in first], SCORED_TOKENS))
+        scored = self.model.side_by_side.map(lambda group: self.raw([rows[first[i]] for i in group]), groups)
+        unique = torch.zeros(len(first), len(self.names))
         for group, scores in zip(groups, scored, strict=True):
-            members[group] = (scores - self.center[:, None]).T
+            unique[group] = (scores - self.center[:, None]).T
+        members = unique[torch.from_numpy(same)]
         spread = members.std(dim=1, correction=0)
         return RewardScores(members.mean(dim=1), spread, members)
 

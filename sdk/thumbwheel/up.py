@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -139,8 +140,8 @@ def supervise(place: Place, service: Child, learner: Child | None, *, patience_s
     try:
         service.start()
         say(f"starting the service{service.where()}")
-        with out.status("loading the model"):
-            ready = wait_ready(service, lambda: is_ready(place.url), lambda: bool(signals))
+        with out.status("loading the model"), asking(place.url) as is_ready:
+            ready = wait_ready(service, is_ready, lambda: bool(signals))
         if ready and learner is not None:
             children.insert(0, learner)
             learner.start()
@@ -158,14 +159,20 @@ def supervise(place: Place, service: Child, learner: Child | None, *, patience_s
             signal.signal(number, handler)
 
 
-def is_ready(url: str) -> bool:
-    """Whether the service says it is ready to chat."""
+@contextmanager
+def asking(url: str) -> Iterator[Callable[[], bool]]:
+    """A way to ask whether the service is ready to chat, over one client: making one costs more than asking."""
     import httpx
 
-    try:
-        return httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+    with httpx.Client(base_url=url, timeout=2.0, trust_env=False) as http:
+
+        def is_ready() -> bool:
+            try:
+                return http.get("/readyz").status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        yield is_ready
 
 
 def announcement(place: Place, learner: Child | None) -> str:

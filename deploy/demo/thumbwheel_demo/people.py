@@ -39,7 +39,7 @@ class PeopleSettings:
     reasons: float = 0.3
     shuffle_votes: bool = False
     agents: int = 4
-    concurrency: int = 48
+    concurrency: int = 96
     max_tokens: int = 96
     stream_share: float = 0.25
 

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -9,10 +10,12 @@ from tests.learner_models import make_base, pair, said, snapshot, thumb
 
 from thumbwheel_learner.adapters import BadAdapter
 from thumbwheel_learner.examples import Judged, Snapshot
+from thumbwheel_learner.labels import Row
 from thumbwheel_learner.measures import auc
 from thumbwheel_learner.model import PolicyModel, load_policy
-from thumbwheel_learner.reward import RewardConfig, RewardModel, load_reward
+from thumbwheel_learner.reward import ALL, RewardConfig, RewardModel, load_reward
 from thumbwheel_learner.reward_training import TooFewLabels, ordinal_nll, passes_over, train_reward
+from thumbwheel_learner.trunk import Trunk
 
 CONFIG = RewardConfig(members=2, epochs=8, rank=4, batch_tokens=512, learning_rate=5e-3)
 ANSWERS = ["sorry please", "rude no", "thanks refund", "bad now", "yes sorry", "no late", "is good", "the rude"]
@@ -177,3 +180,20 @@ def test_few_labels_are_seen_more_often_than_many() -> None:
     config = RewardConfig(judgements=4_000)
     assert [passes_over(n, config) for n in (10, 1_000, 100_000)] == [16, 4, 1]
     assert passes_over(10, RewardConfig(epochs=3)) == 3
+
+
+def test_answers_that_come_twice_are_read_once_and_scored_alike(model: PolicyModel) -> None:
+    class Counting(RewardModel):
+        read = 0
+
+        def raw(self, rows: Sequence[Row], trunk: Trunk | None = None, members: slice = ALL) -> torch.Tensor:
+            self.read += len(rows)
+            return super().raw(rows, trunk, members)
+
+    reward = Counting(model, CONFIG, "twice")
+    prompt = model.tokens.prompt_ids(said("my order"))
+    answers = ["thanks refund", "no late", "thanks refund", "is good", "no late"]
+    scores = reward.score([prompt] * 5, answers).members
+    assert reward.read == 3
+    alone = torch.cat([reward.score([prompt], [answer]).members for answer in answers])
+    torch.testing.assert_close(scores, alone, atol=1e-5, rtol=1e-5)

@@ -37,7 +37,7 @@ class DemoOptions:
     """Chats of each turn before the learner is called; turns beyond the last number have as many as that."""
     background: float = 1.0
     """Chats per second that go on all the time, whatever else happens."""
-    rush: float = 10.0
+    rush: float = 6.0
     """Chats per second while a verdict and a swap are near: a swap that nobody sees proves nothing."""
     heldout: int = 250
     """Held-out prompts on which every version is measured."""

@@ -60,7 +60,9 @@ class PpoConfig:
     critic_epochs: int = 4
     """Passes of the frozen critic over each iteration's answers; the other kind learns with the policy."""
     gamma: float = 1.0
-    lam: float = 0.95
+    lam: float = 1.0
+    """Below 1 an answer's first tokens, which decide what it is about, hear of the score at its end through the critic
+    alone; with answers scored against each other little variance is left to trade for that."""
     whiten_rewards: bool = True
     pessimism: float = 0.5
     """Standard deviations over the reward members that are taken from their mean."""
@@ -68,7 +70,7 @@ class PpoConfig:
     """Bound of the normalised score."""
     missing_end_penalty: float = 1.0
     """Taken from the normalised score of an answer that was cut off before its end token."""
-    kl_coef: float = 0.1
+    kl_coef: float = 0.2
     kl_target: float = 6.0
     kl_horizon: float = 2_000.0
     kl_budget: float = 30.0

@@ -33,7 +33,7 @@ class DemoOptions:
     """Turns of the wheel: people chat, the learner learns, the policy is swapped."""
     stages: tuple[Stage, ...] = ()
     """What the learner does per turn; empty: all of it."""
-    chats: tuple[int, ...] = (800, 2000)
+    chats: tuple[int, ...] = (1000, 1800)
     """Chats of each turn before the learner is called; turns beyond the last number have as many as that."""
     background: float = 1.0
     """Chats per second that go on all the time, whatever else happens."""
@@ -88,7 +88,7 @@ class DemoOptions:
 
 
 def parse_chats(text: str) -> tuple[int, ...]:
-    """`2000` for every turn or `800,2000` turn by turn; raises `BadOption`."""
+    """`2000` for every turn or `1000,1800` turn by turn; raises `BadOption`."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:

@@ -31,13 +31,7 @@ from thumbwheel_learner.rollout import Rollout, RolloutEngine
 class GateConfig:
     """What a candidate must show, and with how much evidence."""
 
-    judge: RewardConfig = field(
-        default_factory=lambda: RewardConfig(
-            pooling="mean", judgements=5_000, learning_rate=2e-3, held_out=0.0, seed=7919
-        )
-    )
-    """Slower than the reward model and blind to the end token alone: it has fewer labels, and must judge a policy that
-    nobody has voted on yet."""
+    judge: RewardConfig = field(default_factory=lambda: RewardConfig(held_out=0.0, seed=7919))
     judge_share: float = 0.3
     """Share of users whose labels go to the judge instead of the reward model."""
     prompts: int = 400

@@ -28,7 +28,7 @@ class PpoConfig:
     """Of a first version; a later one keeps its parent's."""
     iterations: int = 14
     """At most; `within` may find that the evidence bears fewer."""
-    answers_per_label: float = 2.0
+    answers_per_label: float = 3.0
     """Answers sampled per label that the reward model was trained on; 0: as many as `iterations` allows.
 
     A reward model is the sooner overoptimised the fewer labels it knows (Gao et al. 2210.10760)."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from thumbwheel_learner.adapters import BadAdapter
 from thumbwheel_learner.examples import Messages
 from thumbwheel_learner.labels import Row
+from thumbwheel_learner.likelihood import FEATURES, Scaling, likelihoods
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.measures import numbered
 from thumbwheel_learner.model import PolicyModel
@@ -43,9 +44,11 @@ class RewardConfig:
     """Upper share of the transformer blocks that carry adapters; the members share one pass through the rest."""
     pooling: Literal["last", "mean", "both"] = "both"
     """What the head reads: the state at the end token, the mean over the answer, or the two side by side."""
+    likelihood: bool = True
+    """Whether the heads also read how likely the bare base finds the answer (`likelihood.py`)."""
     epochs: int = 0
     """0: as many as it takes to see `judgements`, one at least and sixteen at most."""
-    judgements: int = 7_500
+    judgements: int = 3_000
     """What a small model needs is steps, what a large set of labels needs is no repetition."""
     batch_tokens: int = 512
     """Padded tokens per step and member: small steps learned more from few labels than large ones, in less time."""
@@ -53,9 +56,11 @@ class RewardConfig:
     """Padded tokens per forward and backward pass; a step of more goes through in parts, side by side."""
     max_length: int = 512
     """Tokens of prompt and answer together; the far end of a longer prompt is cut."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 1e-3
     """At a width of 192; wider models get less (`PolicyModel.rate`), here and for the heads."""
-    head_learning_rate: float = 4e-3
+    head_learning_rate: float = 1e-3
+    likelihood_learning_rate: float = 0.02
+    """Of the weights on the likelihood, whatever the width: two features are learned from few labels."""
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     user_bias_precision: float = 4.0
@@ -104,35 +109,49 @@ class RewardModel:
         k = config.members
         self.head = nn.Parameter(0.1 * torch.randn(k, width, generator=generator) / width**0.5)
         self.prior = torch.randn(k, width, generator=generator) / width**0.5
+        self.likelihood_head = nn.Parameter(torch.zeros(k, FEATURES))
+        self.scaling = Scaling(torch.zeros(FEATURES), torch.ones(FEATURES))
         self.thumb_bias = nn.Parameter(torch.zeros(k))
         self.cutpoints = nn.Parameter(torch.tensor([-1.5, -0.5, 0.5, 1.5]))
         self.center = torch.zeros(k)
         self.temperature = 1.0
         self.report: dict[str, Any] = {}
 
-    def features(self, rows: Sequence[Row], names: tuple[str, ...], trunk: Trunk | None = None) -> Tensor:
-        """[K, N, F] what the heads read, every member in the same forward pass, from `trunk` up if it is given."""
-        batch = make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=self.model.tokens.pad_id)
-        below = trunk.below(rows, batch) if trunk else None
+    def features(self, batch: Batch, names: tuple[str, ...], below: Tensor | None = None) -> Tensor:
+        """[K, N, F] what the heads read, every member in the same forward pass, from the states `below` up if given."""
         with self.model.using(*names):
             hidden = self.model.hidden(batch, repeats=max(1, len(names)), first_block=self.first_block, below=below)
         hidden = hidden.view(max(1, len(names)), *batch.ids.shape, -1).float()
         parts: list[Tensor] = []
         if self.config.pooling != "mean":
-            parts.append(hidden[:, torch.arange(len(rows)), batch.last])
+            parts.append(hidden[:, torch.arange(len(batch.last)), batch.last])
         if self.config.pooling != "last":
             parts.append(_mean_over_answers(hidden, batch))
         return torch.cat(parts, dim=-1).cpu()
 
-    def raw(self, rows: Sequence[Row], trunk: Trunk | None = None, members: slice = ALL) -> Tensor:
-        """[K, N] logits of these members before centring; differentiable."""
-        features = self.features(rows, self.names[members], trunk)
-        scores = torch.einsum("knf,kf->kn", features, self.head[members])
+    def raw(
+        self, rows: Sequence[Row], trunk: Trunk | None = None, members: slice = ALL, known: Tensor | None = None
+    ) -> Tensor:
+        """[K, N] logits of these members before centring; differentiable.
+
+        `trunk` holds what the lower blocks make of the rows, `known` [N, 2] how likely the base finds the answers;
+        what is not given is read anew.
+        """
+        batch = make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=self.model.tokens.pad_id)
+        below = trunk.below(rows, batch) if trunk else self._below(batch)
+        scores = torch.einsum("knf,kf->kn", self.features(batch, self.names[members], below), self.head[members])
         if self.config.prior_scale:
             with torch.no_grad():
-                prior = torch.einsum("nf,kf->kn", self.features(rows, (), trunk)[0], self.prior[members])
+                prior = torch.einsum("nf,kf->kn", self.features(batch, (), below)[0], self.prior[members])
             scores = scores + self.config.prior_scale * prior
+        if self.config.likelihood:
+            known = likelihoods(self.model, batch, self.first_block, below) if known is None else known
+            scores = scores + self.likelihood_head[members] @ self.scaling.apply(known).T
         return scores
+
+    def _below(self, batch: Batch) -> Tensor | None:
+        """What all passes share: the frozen blocks below the adapters, if this model can be entered above them."""
+        return self.model.states_below(batch, self.first_block) if self.model.resumes_at(self.first_block) else None
 
     @torch.no_grad()
     def score_rows(self, rows: Sequence[Row]) -> RewardScores:
@@ -166,7 +185,9 @@ class RewardModel:
 
     def identity(self) -> str:
         """Digest of everything the scores depend on."""
-        digest = hashlib.sha256(self.center.numpy().tobytes() + self.head.detach().numpy().tobytes())
+        digest = hashlib.sha256()
+        for tensor in (self.center, self.head, self.likelihood_head, *self.scaling):
+            digest.update(tensor.detach().numpy().tobytes())
         for parameter in (p for name in self.names for p in self.model.parameters(name)):
             digest.update(parameter.detach().cpu().numpy().tobytes())
         return digest.hexdigest()
@@ -177,7 +198,9 @@ class RewardModel:
         for k, name in enumerate(self.names):
             self.model.save(name, folder / f"member_{k}")
         tensors = {"head": self.head, "prior": self.prior, "thumb_bias": self.thumb_bias, "cutpoints": self.cutpoints}
-        save_file({k: v.detach().contiguous() for k, v in {**tensors, "center": self.center}.items()}, folder / HEADS)
+        tensors |= {"likelihood_head": self.likelihood_head, "center": self.center}
+        tensors |= {"likelihood_mean": self.scaling.mean, "likelihood_std": self.scaling.std}
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / HEADS)
         described = {"config": asdict(self.config), "temperature": self.temperature, "report": self.report}
         temporary = folder / f".{DESCRIPTION}"
         temporary.write_text(json.dumps(described, indent=2) + "\n")
@@ -203,11 +226,14 @@ def load_reward(model: PolicyModel, folder: Path, *, prefix: str = "reward") -> 
         raise BadAdapter(f"{folder}: not a reward model: {error}") from error
     for k, name in enumerate(reward.names):
         model.load(name, folder / f"member_{k}")
-    with torch.no_grad():
-        reward.head.copy_(tensors["head"])
-        reward.thumb_bias.copy_(tensors["thumb_bias"])
-        reward.cutpoints.copy_(tensors["cutpoints"])
-    reward.prior, reward.center = tensors["prior"], tensors["center"]
+    try:
+        with torch.no_grad():
+            for name in ("head", "likelihood_head", "thumb_bias", "cutpoints"):
+                getattr(reward, name).copy_(tensors[name])
+        reward.prior, reward.center = tensors["prior"], tensors["center"]
+        reward.scaling = Scaling(tensors["likelihood_mean"], tensors["likelihood_std"])
+    except (KeyError, RuntimeError) as error:
+        raise BadAdapter(f"{folder}: its heads are those of another version of this software: {error}") from error
     reward.temperature = float(described["temperature"])
     reward.report = described["report"]
     return reward

@@ -19,7 +19,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, so
 
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.examples import Snapshot
-from thumbwheel_learner.labels import Item, items_of, mismatched, split_by_time
+from thumbwheel_learner.labels import Item, Row, items_of, mismatched, split_by_time
+from thumbwheel_learner.likelihood import KnownLikelihoods
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.reward import ALL, RewardConfig, RewardModel
@@ -71,14 +72,9 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
     reward.thumb_bias.data.fill_(_base_rate(train))
     fast = [reward.head, reward.thumb_bias, reward.cutpoints, user_bias]
     slow = [p for name in reward.names for p in reward.model.parameters(name)]
-    rates = [reward.model.rate(r) for r in (config.learning_rate, config.head_learning_rate)]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": slow, "lr": rates[0], "weight_decay": config.weight_decay},
-            {"params": fast, "lr": rates[1], "weight_decay": 0.0},
-        ]
-    )
-    trunk = Trunk(reward.model, reward.first_block, [row for i in train for row in i.rows], config.trunk_bytes)
+    every = [*slow, *fast, reward.likelihood_head]
+    optimizer, rates = _optimizer(reward, slow, fast)
+    trunk, known = _read_once(reward, [row for i in train for row in i.rows], config)
     lengths = [sum(len(r) for r in i.rows) for i in train]
     passes = passes_over(len(train), config)
     epochs = [list(by_length(lengths, config.batch_tokens, generator)) for _ in range(passes)]
@@ -101,13 +97,13 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
                 which, part = share
                 items = [train[i] for i in part]
                 who = torch.tensor([users[i.user] for i in items])
-                losses = _losses(reward, items, user_bias[which, who], trunk if kept else None, which)
+                losses = _losses(reward, items, user_bias[which, who], trunk if kept else None, known, which)
                 weight = weights[which, who] * torch.tensor([i.weight for i in items])
                 loss = (losses.per_item * weight).sum() / (size * config.members)
                 level = config.centering * losses.level.square().sum() / config.members * len(part) / size
                 return loss + level, loss.item()
 
-            loss = sum(reward.model.side_by_side.add_gradients(loss_of, parts, [*slow, *fast]))
+            loss = sum(reward.model.side_by_side.add_gradients(loss_of, parts, every))
             shrink = 0.5 * config.user_bias_precision * user_bias.square().sum() / (len(train) * config.members)
             shrink.backward()
             nn.utils.clip_grad_norm_(slow, config.max_grad_norm * config.members**0.5)
@@ -118,6 +114,25 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
             step += 1
             progress("reward", step / steps, f"epoch {epoch + 1}/{passes}, loss {loss:.3f}")
     return epoch_loss
+
+
+def _optimizer(
+    reward: RewardModel, slow: list[nn.Parameter], fast: list[nn.Parameter]
+) -> tuple[torch.optim.Optimizer, list[float]]:
+    """AdamW with the highest rate of each group: adapters, heads and biases, weights on the likelihood."""
+    config = reward.config
+    rates = [reward.model.rate(r) for r in (config.learning_rate, config.head_learning_rate)]
+    groups = [{"params": slow, "weight_decay": config.weight_decay}, {"params": fast}]
+    optimizer = torch.optim.AdamW([*groups, {"params": [reward.likelihood_head]}], weight_decay=0.0)
+    return optimizer, [*rates, config.likelihood_learning_rate]
+
+
+def _read_once(reward: RewardModel, rows: Sequence[Row], config: RewardConfig) -> tuple[Trunk, KnownLikelihoods | None]:
+    """What no step changes: the states below the adapters, and how likely the base finds the answers."""
+    known = KnownLikelihoods(reward.model, rows) if config.likelihood else None
+    if known:
+        reward.scaling = known.scaling()
+    return Trunk(reward.model, reward.first_block, rows, config.trunk_bytes), known
 
 
 def passes_over(labels: int, config: RewardConfig) -> int:
@@ -146,9 +161,17 @@ class _Losses(NamedTuple):
     """[K] mean score of the batch."""
 
 
-def _losses(reward: RewardModel, items: Sequence[Item], bias: Tensor, trunk: Trunk | None, members: slice) -> _Losses:
+def _losses(
+    reward: RewardModel,
+    items: Sequence[Item],
+    bias: Tensor,
+    trunk: Trunk | None,
+    known: KnownLikelihoods | None,
+    members: slice,
+) -> _Losses:
     """Negative log-likelihood of every judgement under these members; `bias` [K, items] is the users' own."""
-    scores = reward.raw([row for item in items for row in item.rows], trunk, members)
+    rows = [row for item in items for row in item.rows]
+    scores = reward.raw(rows, trunk, members, known.of(rows) if known else None)
     starts = torch.tensor([len(i.rows) for i in items]).cumsum(0) - torch.tensor([len(i.rows) for i in items])
     first = scores[:, starts]
     value = torch.tensor([i.value for i in items]).expand_as(first)

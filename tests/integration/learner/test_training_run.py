@@ -36,7 +36,7 @@ from thumbwheel_learner.store.session import connect, migrate
 
 KEY = b"k" * 64
 GOOD = ["Yes, the refund is on its way.", "Sorry to hear that. I can help you with your order today."]
-SMALL = RewardConfig(members=2, epochs=6, rank=4, alpha=8)
+SMALL = RewardConfig(members=2, epochs=6, rank=4, alpha=8, learning_rate=4e-3, head_learning_rate=4e-3)
 RECIPE = Recipe(
     reward=SMALL,
     sft=SftConfig(lora=LoraConfig(8, 16), epochs=30, learning_rate=1e-2, batch_tokens=512, held_out=0.0),

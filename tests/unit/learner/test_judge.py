@@ -21,7 +21,7 @@ def test_a_trained_judge_is_checked_on_labels_it_never_saw(model: PolicyModel, t
         pairs=[pair(500 + n, f"refund {n}", "please", "rude") for n in range(40)],
         prompts=[logged(n, f"order {n}") for n in range(50)],
     )
-    config = RewardConfig(members=2, epochs=6, rank=4, held_out=0.0, learning_rate=5e-3)
+    config = RewardConfig(members=2, epochs=6, rank=4, held_out=0.0, learning_rate=5e-3, head_learning_rate=5e-3)
     # Every word but a few is unknown to this tokenizer, so prompts differ for people and not for the model.
     evidence = split_evidence(data, 0.3)
     trained = train_judge(model, evidence, config, tmp_path / "judge", resamples=100, seed=0)

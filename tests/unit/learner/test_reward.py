@@ -17,7 +17,10 @@ from thumbwheel_learner.reward import ALL, RewardConfig, RewardModel, load_rewar
 from thumbwheel_learner.reward_training import TooFewLabels, ordinal_nll, passes_over, train_reward
 from thumbwheel_learner.trunk import Trunk
 
-CONFIG = RewardConfig(members=2, epochs=8, rank=4, batch_tokens=512, learning_rate=5e-3)
+CONFIG = RewardConfig(
+    members=2, epochs=8, rank=4, batch_tokens=512, learning_rate=5e-3, head_learning_rate=5e-3, likelihood=False
+)
+"""Without the base's likelihood: a random base has no opinion worth hearing (see test_likelihood.py)."""
 ANSWERS = ["sorry please", "rude no", "thanks refund", "bad now", "yes sorry", "no late", "is good", "the rude"]
 
 
@@ -186,9 +189,15 @@ def test_answers_that_come_twice_are_read_once_and_scored_alike(model: PolicyMod
     class Counting(RewardModel):
         read = 0
 
-        def raw(self, rows: Sequence[Row], trunk: Trunk | None = None, members: slice = ALL) -> torch.Tensor:
+        def raw(
+            self,
+            rows: Sequence[Row],
+            trunk: Trunk | None = None,
+            members: slice = ALL,
+            known: torch.Tensor | None = None,
+        ) -> torch.Tensor:
             self.read += len(rows)
-            return super().raw(rows, trunk, members)
+            return super().raw(rows, trunk, members, known)
 
     reward = Counting(model, CONFIG, "twice")
     prompt = model.tokens.prompt_ids(said("my order"))

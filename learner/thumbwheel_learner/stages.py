@@ -217,7 +217,7 @@ def _chance(figures: Mapping[str, Any]) -> str | None:
         mean = figures[name]["mean"]
         if mean is not None:
             return None if mean > 0.5 else f"the reward model is no better than chance: {name} {mean:.2f}"
-    return "the reward model could not be checked: no held-out label to check it on"
+    return "the reward model could not be checked: the held-out labels are too few or all alike"
 
 
 def _half(progress: Progress, start: float) -> Progress:

@@ -29,11 +29,11 @@ class DemoOptions:
     """Share of bad answers that an agent rewrites."""
     shuffle_votes: bool = False
     """Deal the votes out at random: the same thumbs, without information."""
-    turns: int = 3
+    turns: int = 2
     """Turns of the wheel: people chat, the learner learns, the policy is swapped."""
     stages: tuple[Stage, ...] = ()
     """What the learner does per turn; empty: all of it."""
-    chats: tuple[int, ...] = (500, 1000, 1400)
+    chats: tuple[int, ...] = (500, 1200)
     """Chats of each turn before the learner is called; turns beyond the last number have as many as that."""
     background: float = 1.0
     """Chats per second that go on all the time, whatever else happens."""
@@ -88,7 +88,7 @@ class DemoOptions:
 
 
 def parse_chats(text: str) -> tuple[int, ...]:
-    """`2000` for every turn or `500,1000` turn by turn; raises `BadOption`."""
+    """`2000` for every turn or `500,1200` turn by turn; raises `BadOption`."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from thumbwheel_learner.examples import Messages, Pair
 from thumbwheel_learner.labels import prompt_key
-from thumbwheel_learner.measures import Array, Estimate, auc, bootstrap, ece, sigmoid
+from thumbwheel_learner.measures import Array, Estimate, auc, bootstrap, ece, numbered, sigmoid
 
 FOLDS = 5
 MIN_PAIRS = 20
@@ -101,9 +101,9 @@ def figures(margin: Array, stated: Array | None, clusters: Sequence[str], seed: 
 
 def fold_of(clusters: Sequence[str], seed: int) -> np.ndarray[Any, np.dtype[np.intp]]:
     """A fold per pair; equal prompts share one."""
-    names = {c: i for i, c in enumerate(dict.fromkeys(clusters))}
-    shuffled = np.random.default_rng(seed).permutation(len(names)) % FOLDS
-    return np.array([shuffled[names[c]] for c in clusters], dtype=np.intp)
+    prompt = numbered(clusters)
+    shuffled = np.random.default_rng(seed).permutation(prompt.max(initial=-1) + 1) % FOLDS
+    return shuffled[prompt]
 
 
 def _stated_by_sign(margin: Array, folds: np.ndarray[Any, np.dtype[np.intp]]) -> Array:

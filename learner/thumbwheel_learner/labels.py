@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from thumbwheel_learner.examples import Messages, Snapshot
-from thumbwheel_learner.tokens import ChatTokenizer, fit
+from thumbwheel_learner.tokens import Batch, ChatTokenizer, fit, make_batch
 
 Kind = Literal["thumb", "rating", "flag", "pair"]
 
@@ -24,6 +24,11 @@ class Row:
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.answer)
+
+
+def batch_of(rows: Sequence[Row], pad_id: int) -> Batch:
+    """Rows as one padded batch."""
+    return make_batch([row.prompt for row in rows], [row.answer for row in rows], pad_id=pad_id)
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from thumbwheel_learner.labels import Row
+from thumbwheel_learner.labels import Row, batch_of
 from thumbwheel_learner.model import PolicyModel
-from thumbwheel_learner.tokens import Batch, by_length, make_batch
+from thumbwheel_learner.tokens import READ_TOKENS, Batch, by_length
+from thumbwheel_learner.trunk import Trunk
 
 FEATURES = 2
 """Of the log-probabilities of the answer's tokens, nats: their mean, and minus their root mean square, which a few
 surprising tokens decide. Neither grows with length, as a sum or a smallest one does."""
-READ_TOKENS = 1024
-"""Padded tokens per forward pass."""
 
 
 class Scaling(NamedTuple):
@@ -51,14 +50,14 @@ def likelihoods(model: PolicyModel, batch: Batch, first_block: int = 0, below: T
 class KnownLikelihoods:
     """Likelihoods of rows, by row object, read once before training."""
 
-    def __init__(self, model: PolicyModel, rows: Sequence[Row]) -> None:
-        """Read all rows, batched by length, side by side."""
+    def __init__(self, model: PolicyModel, rows: Sequence[Row], trunk: Trunk, first_block: int) -> None:
+        """Read all rows, batched by length, side by side, from `first_block` up where the trunk holds them."""
 
         def read(group: list[int]) -> Tensor:
             mine = [rows[i] for i in group]
-            return likelihoods(
-                model, make_batch([r.prompt for r in mine], [r.answer for r in mine], pad_id=model.tokens.pad_id)
-            )
+            batch = batch_of(mine, model.tokens.pad_id)
+            below = trunk.below(mine, batch) if trunk.holds(mine) else None
+            return likelihoods(model, batch, first_block, below)
 
         groups = list(by_length([len(row) for row in rows], READ_TOKENS))
         self._known: dict[int, tuple[Row, Tensor]] = {}

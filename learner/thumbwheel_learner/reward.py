@@ -19,18 +19,16 @@ from torch import Tensor, nn
 
 from thumbwheel_learner.adapters import BadAdapter
 from thumbwheel_learner.examples import Messages
-from thumbwheel_learner.labels import Row
+from thumbwheel_learner.labels import Row, batch_of
 from thumbwheel_learner.likelihood import FEATURES, Scaling, likelihoods
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.measures import numbered
 from thumbwheel_learner.model import PolicyModel
-from thumbwheel_learner.tokens import Batch, by_length, fit, make_batch
+from thumbwheel_learner.tokens import READ_TOKENS, Batch, by_length, fit
 from thumbwheel_learner.trunk import Trunk
 
 DESCRIPTION, HEADS = "reward.json", "heads.safetensors"
 ALL = slice(None)
-SCORED_TOKENS = 1024
-"""Padded tokens per forward pass that needs no gradient."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class RewardModel:
         `trunk` holds what the lower blocks make of the rows, `known` [N, 2] how likely the base finds the answers;
         what is not given is read anew.
         """
-        batch = make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=self.model.tokens.pad_id)
+        batch = batch_of(rows, self.model.tokens.pad_id)
         below = trunk.below(rows, batch) if trunk else self._below(batch)
         scores = torch.einsum("knf,kf->kn", self.features(batch, self.names[members], below), self.head[members])
         if self.config.prior_scale:
@@ -158,7 +156,7 @@ class RewardModel:
         """Score token rows, batched by length; what comes several times is read once."""
         same = numbered((tuple(row.prompt), tuple(row.answer)) for row in rows)
         first = np.unique(same, return_index=True)[1]
-        groups = list(by_length([len(rows[i]) for i in first], SCORED_TOKENS))
+        groups = list(by_length([len(rows[i]) for i in first], READ_TOKENS))
         scored = self.model.side_by_side.map(lambda group: self.raw([rows[first[i]] for i in group]), groups)
         unique = torch.zeros(len(first), len(self.names))
         for group, scores in zip(groups, scored, strict=True):

@@ -72,8 +72,9 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
     reward.thumb_bias.data.fill_(_base_rate(train))
     fast = [reward.head, reward.thumb_bias, reward.cutpoints, user_bias]
     slow = [p for name in reward.names for p in reward.model.parameters(name)]
-    every = [*slow, *fast, reward.likelihood_head]
-    optimizer, rates = _optimizer(reward, slow, fast)
+    optimizer = _optimizer(reward, slow, fast)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    every = [p for group in optimizer.param_groups for p in group["params"]]
     trunk, known = _read_once(reward, [row for i in train for row in i.rows], config)
     lengths = [sum(len(r) for r in i.rows) for i in train]
     passes = passes_over(len(train), config)
@@ -116,23 +117,26 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
     return epoch_loss
 
 
-def _optimizer(
-    reward: RewardModel, slow: list[nn.Parameter], fast: list[nn.Parameter]
-) -> tuple[torch.optim.Optimizer, list[float]]:
-    """AdamW with the highest rate of each group: adapters, heads and biases, weights on the likelihood."""
-    config = reward.config
-    rates = [reward.model.rate(r) for r in (config.learning_rate, config.head_learning_rate)]
-    groups = [{"params": slow, "weight_decay": config.weight_decay}, {"params": fast}]
-    optimizer = torch.optim.AdamW([*groups, {"params": [reward.likelihood_head]}], weight_decay=0.0)
-    return optimizer, [*rates, config.likelihood_learning_rate]
+def _optimizer(reward: RewardModel, slow: list[nn.Parameter], fast: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Three groups at their highest rates: adapters; heads and biases; weights on the likelihood."""
+    config, rate = reward.config, reward.model.rate
+    return torch.optim.AdamW(
+        [
+            {"params": slow, "lr": rate(config.learning_rate), "weight_decay": config.weight_decay},
+            {"params": fast, "lr": rate(config.head_learning_rate)},
+            {"params": [reward.likelihood_head], "lr": config.likelihood_learning_rate},
+        ],
+        weight_decay=0.0,
+    )
 
 
 def _read_once(reward: RewardModel, rows: Sequence[Row], config: RewardConfig) -> tuple[Trunk, KnownLikelihoods | None]:
     """What no step changes: the states below the adapters, and how likely the base finds the answers."""
-    known = KnownLikelihoods(reward.model, rows) if config.likelihood else None
+    trunk = Trunk(reward.model, reward.first_block, rows, config.trunk_bytes)
+    known = KnownLikelihoods(reward.model, rows, trunk, reward.first_block) if config.likelihood else None
     if known:
         reward.scaling = known.scaling()
-    return Trunk(reward.model, reward.first_block, rows, config.trunk_bytes), known
+    return trunk, known
 
 
 def passes_over(labels: int, config: RewardConfig) -> int:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.examples import Snapshot
-from thumbwheel_learner.labels import Row, prompt_key
+from thumbwheel_learner.labels import Row, batch_of, prompt_key
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
-from thumbwheel_learner.tokens import by_length, fit, make_batch
+from thumbwheel_learner.tokens import by_length, fit
 
 ADAPTER = "policy"
 PART_TOKENS = 512
@@ -87,7 +87,7 @@ def demo_rows(snapshot: Snapshot, model: PolicyModel, max_length: int) -> list[R
 
 def answer_loss(model: PolicyModel, rows: Sequence[Row]) -> Tensor:
     """Mean negative log-likelihood per answer token under the active adapter; differentiable."""
-    batch = make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=model.tokens.pad_id)
+    batch = batch_of(rows, model.tokens.pad_id)
     return -model.score_answers(batch).logprobs.mean()
 
 

@@ -21,6 +21,8 @@ from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.examples import Messages
 
 PROBE = "probe"
+READ_TOKENS = 1024
+"""Padded tokens per forward pass that needs no gradient."""
 
 
 class NoEndToken(LearnerError):

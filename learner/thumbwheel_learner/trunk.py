@@ -5,12 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from thumbwheel_learner.labels import Row
+from thumbwheel_learner.labels import Row, batch_of
 from thumbwheel_learner.model import PolicyModel
-from thumbwheel_learner.tokens import Batch, by_length, make_batch
-
-PART_TOKENS = 1024
-"""Padded tokens per forward pass."""
+from thumbwheel_learner.tokens import READ_TOKENS, Batch, by_length
 
 
 class Trunk:
@@ -26,11 +23,11 @@ class Trunk:
 
         def read(group: list[int]) -> list[Tensor]:
             mine = [fitting[i] for i in group]
-            batch = make_batch([r.prompt for r in mine], [r.answer for r in mine], pad_id=model.tokens.pad_id)
+            batch = batch_of(mine, model.tokens.pad_id)
             states = model.states_below(batch, first_block)
             return [its[: len(row)].clone() for row, its in zip(mine, states, strict=True)]
 
-        groups = list(by_length([len(row) for row in fitting], PART_TOKENS))
+        groups = list(by_length([len(row) for row in fitting], READ_TOKENS))
         for group, states in zip(groups, model.side_by_side.map(read, groups), strict=True):
             for i, its in zip(group, states, strict=True):
                 self._kept[id(fitting[i])] = (fitting[i], its)

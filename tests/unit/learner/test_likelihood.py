@@ -14,6 +14,7 @@ from thumbwheel_learner.model import PolicyModel, load_policy
 from thumbwheel_learner.reward import HEADS, RewardConfig, load_reward
 from thumbwheel_learner.reward_training import train_reward
 from thumbwheel_learner.tokens import make_batch
+from thumbwheel_learner.trunk import Trunk
 
 ROWS = [Row([2, 5 + n % 9, 4, 3], [7 + m for m in range(1 + n % 4)] + [4]) for n in range(20)]
 CONFIG = RewardConfig(members=2, epochs=6, rank=4)
@@ -44,10 +45,11 @@ def test_likelihoods_are_those_of_plain_logits_whatever_the_padding_and_the_adap
         assert torch.allclose(likelihoods(model, batch), expected, atol=1e-4)
     below = model.states_below(batch, 1)
     assert torch.allclose(likelihoods(model, batch, 1, below), expected, atol=1e-4)
-    known = KnownLikelihoods(model, ROWS)
-    assert torch.allclose(known.of([ROWS[7], ROWS[2]]), expected[[7, 2]], atol=1e-4)
-    scaled = known.scaling().apply(expected)
-    assert torch.allclose(scaled.mean(dim=0), torch.zeros(2), atol=1e-3)
+    for limit in (1 << 20, 0):
+        known = KnownLikelihoods(model, ROWS, Trunk(model, 1, ROWS, limit), 1)
+        assert torch.allclose(known.of([ROWS[7], ROWS[2]]), expected[[7, 2]], atol=1e-4)
+        scaled = known.scaling().apply(expected)
+        assert torch.allclose(scaled.mean(dim=0), torch.zeros(2), atol=1e-3)
 
 
 def test_one_strange_answer_is_bounded() -> None:

@@ -70,7 +70,7 @@ class PpoConfig:
     """Bound of the normalised score."""
     missing_end_penalty: float = 1.0
     """Taken from the normalised score of an answer that was cut off before its end token."""
-    kl_coef: float = 0.2
+    kl_coef: float = 0.4
     kl_target: float = 6.0
     kl_horizon: float = 2_000.0
     kl_budget: float = 30.0

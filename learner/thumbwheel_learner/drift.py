@@ -14,6 +14,8 @@ from thumbwheel_learner.rollout import Rollout
 from thumbwheel_learner.tokens import by_length
 
 CANDIDATE, LIVE = "gate_candidate", "gate_live"
+MIN_FINISHED = 10
+"""Answers a mean length is taken of."""
 
 
 @torch.no_grad()
@@ -48,9 +50,15 @@ def distances(
     return kl, kl_base
 
 
-def mean_length(answers: Sequence[Rollout]) -> float:
-    """Tokens per answer."""
-    return float(np.mean([len(r.token_ids) for r in answers]))
+def length_ratio(live: Sequence[Rollout], candidate: Sequence[Rollout]) -> float:
+    """Tokens per answer, candidate over live, among those that came to their end: where the others would, nobody knows.
+
+    1 when hardly any did on one of the sides, as with a base model that was never taught to stop.
+    """
+    sides = [[len(r.token_ids) for r in side if r.finished] for side in (live, candidate)]
+    if min(map(len, sides)) < MIN_FINISHED:
+        return 1.0
+    return float(np.mean(sides[1]) / np.mean(sides[0]))
 
 
 def missing_end(answers: Sequence[Rollout]) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from thumbwheel_learner.drift import distances, distinct, mean_length, missing_end, repeating
+from thumbwheel_learner.drift import distances, distinct, length_ratio, missing_end, repeating
 from thumbwheel_learner.examples import LoggedPrompt
 from thumbwheel_learner.judge import Judge, judged_win_rate
 from thumbwheel_learner.labels import prompt_key
@@ -48,7 +48,7 @@ class GateConfig:
     max_kl_base: float = 120.0
     """To the base model: the cap of the lineage."""
     length_ratio: tuple[float, float] = (0.5, 1.6)
-    """Bounds of mean answer length, candidate over live."""
+    """Bounds of the mean length of answers that came to their end, candidate over live."""
     more_repetition: float = 0.05
     """By how much the share of answers that repeat themselves may rise."""
     more_missing_end: float = 0.05
@@ -143,7 +143,6 @@ def judge_gate(
     kl, kl_base = distances(
         model, live, candidate, prompts, answers[1], config.temperature, batch_tokens=config.batch_tokens
     )
-    ratio = mean_length(flat[1]) / max(1.0, mean_length(flat[0]))
     figures = Verdict(
         accepted=False,
         reasons=[],
@@ -153,7 +152,7 @@ def judge_gate(
         disjoint=disjoint,
         kl=kl,
         kl_base=kl_base,
-        length_ratio=ratio,
+        length_ratio=length_ratio(*flat),
         repetition=(repeating(flat[0]), repeating(flat[1])),
         missing_end=(missing_end(flat[0]), missing_end(flat[1])),
         distinct=(distinct(flat[0]), distinct(flat[1])),

@@ -39,6 +39,7 @@ from thumbwheel_service.feedback.service import FeedbackService
 from thumbwheel_service.http import EXCEPTION_HANDLERS
 from thumbwheel_service.log import routes as log_routes
 from thumbwheel_service.log.follow import BusFollower, Follower, LogFollower
+from thumbwheel_service.log.lease import Owner
 from thumbwheel_service.log.relay import Relay
 from thumbwheel_service.log.service import LogService
 from thumbwheel_service.log.signal import LogSignal
@@ -161,14 +162,15 @@ def _core(settings: Settings, writer: Writer, reader: Reader) -> Core:
     writer.observe(metrics.committed)
     metrics.watch_writer(lambda: writer.depth)
     log = LogService(writer, reader, signal)
+    owner = Owner(settings.replica, new_id("boot"))
     bus = relay = None
     follower: Follower = LogFollower(log)
     if settings.bus == "kafka":
         bus = _kafka(settings)
         follower = BusFollower(bus)
-        relay = Relay(bus, writer, reader, signal, make_topics=bus.ensure_topics)
+        relay = Relay(bus, writer, reader, signal, owner, make_topics=bus.ensure_topics)
         relay.observe(metrics.relay_attempted)
-    return Core(writer, reader, log, follower, metrics, bus, relay, settings.replica, new_id("boot"))
+    return Core(writer, reader, log, follower, metrics, bus, relay, *owner)
 
 
 def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answering:

@@ -37,13 +37,19 @@ class LogRow(SQLModel, table=True):
 
 
 class RelayRow(SQLModel, table=True):
-    """How far the relay has carried a partition of the log to Kafka."""
+    """How far a partition of the log has been carried to Kafka, and which process has the lease to carry it on."""
 
     __tablename__ = "relay"
 
     topic: str = Field(primary_key=True)
     partition: int = Field(primary_key=True)
     next: int = Field(default=0, sa_type=_BIG)
+    owner: str | None = None
+    """`<replica>/<boot>`"""
+    epoch: int = Field(default=0, sa_type=_BIG)
+    """Grows whenever the lease changes hands."""
+    until_ms: int = Field(default=0, sa_type=_BIG)
+    """When the lease runs out, by the database's clock."""
 
 
 class CompletionRow(SQLModel, table=True):

@@ -2,32 +2,33 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select
 from sqlmodel import Session, col
 
 from thumbwheel.bus import BusError, BusUnavailable, EventBus, NewRecord, TopicPartition
 from thumbwheel.events import TOPICS
 from thumbwheel_service.db.reader import Reader
-from thumbwheel_service.db.tables import LogHead, LogRow, RelayRow, table_of
+from thumbwheel_service.db.tables import LogHead, LogRow, RelayRow
 from thumbwheel_service.db.writer import Writer
-from thumbwheel_service.errors import Conflicting, Unavailable
+from thumbwheel_service.errors import Unavailable
+from thumbwheel_service.log import lease
+from thumbwheel_service.log.lease import NotMine, Owner
 from thumbwheel_service.log.signal import LogSignal
 
 _log = logging.getLogger(__name__)
-_relay = table_of(RelayRow)
 PARTITIONS = tuple(TopicPartition(t.name, p) for t in TOPICS.values() for p in range(t.partitions))
 _BATCH = 500
 _BATCH_BYTES = 4 << 20
 _IDLE_SECONDS = 1.0
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-
-
-class NotMine(Conflicting):
-    """Somebody else moved the relay's position: two relays run on one database."""
+_LEASE_SECONDS = 20.0
+"""Longer than an append may take, so that a relay that is alive never loses a lease."""
+_RENEW_SECONDS = 5.0
 
 
 class Span(NamedTuple):
@@ -42,10 +43,11 @@ class Span(NamedTuple):
 
 
 class Relay:
-    """One task that carries every partition; its position lies in the database, so a restart goes on where it was.
+    """One task per process that carries the partitions it holds leases of; what another process holds it leaves alone.
 
-    A broker outage costs nothing but time: the log grows, and the relay tries again with growing pauses. Only one relay
-    may run on a database; each move of a position checks that nobody else moved it.
+    Positions and leases lie in the database: a restart goes on where it was, and when a process dies another one takes
+    its partitions over. A broker outage costs nothing but time: the log grows, and the relay tries again with growing
+    pauses.
     """
 
     def __init__(
@@ -54,10 +56,14 @@ class Relay:
         writer: Writer,
         reader: Reader,
         signal: LogSignal,
+        owner: Owner,
         *,
         make_topics: Callable[[], object] | None = None,
     ) -> None:
         self._bus = bus
+        self._owner = owner
+        self._held: dict[TopicPartition, int] = {}
+        self._renewed = -_RENEW_SECONDS
         self._make_topics = make_topics
         self._writer = writer
         self._reader = reader
@@ -72,6 +78,13 @@ class Relay:
 
     async def run(self) -> None:
         """Carry until cancelled; the topics are made first, as far as that is permitted."""
+        try:
+            await self._carry_on()
+        finally:
+            with suppress(Unavailable):
+                await self.release()
+
+    async def _carry_on(self) -> None:
         failures = 0
         with self._signal.watch(PARTITIONS) as watch:
             while True:
@@ -102,14 +115,38 @@ class Relay:
 
     async def carry(self) -> int:
         """Carry one load; returns how many records. Raises `BusUnavailable`, `BusError`, `Unavailable`, `NotMine`."""
-        load = await self._reader.run(_load)
+        held = await self._hold()
+        load = await self._reader.run(lambda session: _load(session, held))
         records = [record for span in load for record in span.records]
         if not load:
             return 0
         if records:
             await asyncio.to_thread(self._bus.append, records)
-        await self._writer.run(lambda session: _moved(session, load))
+        try:
+            await self._writer.run(lambda session: self._moved(session, load, held))
+        except NotMine:
+            self._renewed = -_RENEW_SECONDS
+            raise
         return len(records)
+
+    async def release(self) -> None:
+        """Give the leases back, so that another process need not wait for them to run out."""
+        self._held, self._renewed = {}, -_RENEW_SECONDS
+        await self._writer.run(lambda session: lease.release(session, self._owner))
+
+    async def _hold(self) -> Mapping[TopicPartition, int]:
+        """Our leases, renewed now and then, with those that others left."""
+        if time.monotonic() - self._renewed >= _RENEW_SECONDS:
+            asked = time.monotonic()
+            self._held = await self._writer.run(
+                lambda session: lease.take(session, self._owner, PARTITIONS, int(_LEASE_SECONDS * 1000))
+            )
+            self._renewed = asked
+        return self._held
+
+    def _moved(self, session: Session, load: Sequence[Span], held: Mapping[TopicPartition, int]) -> None:
+        for at, before, after, _ in load:
+            lease.advance(session, self._owner, at, held[at], before, after)
 
     async def lag(self) -> int:
         """Records that are not on Kafka yet."""
@@ -126,14 +163,13 @@ class Relay:
             self._observe(carried, failure)
 
 
-def _load(session: Session) -> list[Span]:
-    """What comes next, in offset order per partition and some 4 MiB in all."""
+def _load(session: Session, held: Mapping[TopicPartition, int]) -> list[Span]:
+    """What comes next where we hold the lease, in offset order per partition and some 4 MiB in all."""
     heads = {TopicPartition(h.topic, h.partition): h.next for h in session.execute(select(LogHead)).scalars()}
-    positions = {TopicPartition(r.topic, r.partition): r.next for r in session.execute(select(RelayRow)).scalars()}
     load: list[Span] = []
     room = _BATCH_BYTES
-    for at in PARTITIONS:
-        before, head = positions.get(at, 0), heads.get(at, 0)
+    for at, before in lease.positions(session, held).items():
+        head = heads.get(at, 0)
         if before < head and room > 0:
             load.append(_span(session, at, before, head, room))
             room -= sum(len(record.value) for record in load[-1].records)
@@ -167,17 +203,6 @@ def _rows(session: Session, at: TopicPartition, before: int, head: int) -> Seque
         .limit(_BATCH)
     )
     return session.execute(statement).scalars().all()
-
-
-def _moved(session: Session, load: Sequence[Span]) -> None:
-    """Store how far the load came; raises `NotMine` when a position is not where it was."""
-    for at, before, after, _ in load:
-        here = (_relay.c.topic == at.topic, _relay.c.partition == at.partition)
-        if session.execute(select(_relay.c.next).where(*here)).one_or_none() is None:
-            session.execute(insert(_relay), {"topic": at.topic, "partition": at.partition, "next": 0})
-        change = update(_relay).where(*here, _relay.c.next == before).values(next=after)
-        if getattr(session.execute(change), "rowcount", 0) != 1:
-            raise NotMine(f"the relay's position in {at.topic}[{at.partition}] was moved by another relay")
 
 
 def _lag(session: Session) -> int:

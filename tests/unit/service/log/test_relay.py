@@ -15,7 +15,10 @@ from thumbwheel.bus import BusUnavailable, EventConsumer, NewRecord, TopicPartit
 from thumbwheel.bus.protocol import BusError
 from thumbwheel.events import CONTROL, LEARNER, TURNS
 from thumbwheel_service.db.tables import RelayRow
-from thumbwheel_service.log.relay import NotMine, Relay
+from thumbwheel_service.log.lease import NotMine, Owner
+from thumbwheel_service.log.relay import Relay
+
+ONE = Owner("one", "boot")
 
 
 class MemoryBus:
@@ -58,8 +61,8 @@ class MemoryBus:
         return self.taken
 
 
-def relay(log: Log, bus: MemoryBus, **options: Callable[[], object]) -> Relay:
-    return Relay(bus, log.writer, log.reader, log.signal, **options)
+def relay(log: Log, bus: MemoryBus, owner: Owner = ONE, **options: Callable[[], object]) -> Relay:
+    return Relay(bus, log.writer, log.reader, log.signal, owner, **options)
 
 
 async def test_every_partition_is_carried_in_order(log: Log) -> None:
@@ -130,23 +133,43 @@ async def test_what_was_compacted_away_is_passed_over(log: Log) -> None:
     assert bus.taken[TopicPartition(LEARNER.name, 0)] == [b"s4"]
 
 
-async def test_two_relays_notice_each_other(log: Log) -> None:
+async def test_a_lease_lost_on_the_way_repeats_and_never_skips(log: Log) -> None:
     class Meddling(MemoryBus):
         def append(self, records: Sequence[NewRecord]) -> None:
             super().append(records)
-            if len(self.calls) == 2:
-                asyncio.run_coroutine_threadsafe(
-                    log.write(lambda s: s.execute(update(RelayRow).values(next=7))), loop
-                ).result(5)
+            if len(self.calls) == 1:
+                taken = log.write(lambda s: s.execute(update(RelayRow).values(owner="two/b", epoch=7, until_ms=0)))
+                asyncio.run_coroutine_threadsafe(taken, loop).result(5)
 
     loop = asyncio.get_running_loop()
     bus = Meddling()
     mine = relay(log, bus)
     await log.append(CONTROL.name, "a", key="k")
-    await mine.carry()
-    await log.append(CONTROL.name, "b", key="k")
     with pytest.raises(NotMine):
         await mine.carry()
+    assert await mine.lag() == 1
+    assert await mine.carry() == 1
+    assert bus.taken[TopicPartition(CONTROL.name, 0)] == [b"a", b"a"]
+
+
+async def test_one_process_carries_until_it_lets_go(log: Log) -> None:
+    bus = MemoryBus()
+    first, second = relay(log, bus), relay(log, bus, Owner("two", "boot"))
+    await log.append(CONTROL.name, "a", key="k")
+    assert await first.carry() == 1
+    await log.append(CONTROL.name, "b", key="k")
+    assert await second.carry() == 0
+    await first.release()
+    await second.release()
+    assert await second.carry() == 1
+    assert bus.taken[TopicPartition(CONTROL.name, 0)] == [b"a", b"b"]
+
+
+async def test_a_restarted_process_does_not_wait_for_its_own_last_lease(log: Log) -> None:
+    bus = MemoryBus()
+    await relay(log, bus).carry()
+    await log.append(CONTROL.name, "a", key="k")
+    assert await relay(log, bus, Owner("one", "next boot")).carry() == 1
 
 
 async def test_it_runs_through_an_outage_by_itself(log: Log) -> None:

@@ -1,0 +1,92 @@
+"""Who carries which partition to Kafka: one lease each, fenced by an epoch that grows whenever it changes hands."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Integer, cast, func, insert, or_, select, update
+from sqlalchemy import case as when
+from sqlmodel import Session
+
+from thumbwheel.bus import TopicPartition
+from thumbwheel_service.db.tables import RelayRow, table_of
+from thumbwheel_service.errors import Conflicting
+
+_relay = table_of(RelayRow)
+
+
+class NotMine(Conflicting):
+    """Another process took the lease meanwhile: what was carried is carried again, and readers know it by its id."""
+
+
+class Owner(NamedTuple):
+    """A service process; `<replica>/<boot>` in the database."""
+
+    replica: str
+    boot: str
+
+    def __str__(self) -> str:
+        return f"{self.replica}/{self.boot}"
+
+
+def take(
+    session: Session, owner: Owner, partitions: Sequence[TopicPartition], lease_ms: int
+) -> dict[TopicPartition, int]:
+    """Renew our leases and take those that are free, ran out, or belonged to this replica's last process.
+
+    Returns the epoch of every lease that is ours now. Time is the database's, so replicas need not agree on it.
+    """
+    _begin(session, partitions)
+    now = _now_ms(session)
+    ours = _relay.c.owner == str(owner)
+    free = or_(
+        _relay.c.owner.is_(None),
+        _relay.c.until_ms <= now,
+        _relay.c.owner.startswith(f"{owner.replica}/", autoescape=True),
+    )
+    session.execute(
+        update(_relay)
+        .where(or_(ours, free))
+        .values(epoch=_relay.c.epoch + when((ours, 0), else_=1), owner=str(owner), until_ms=now + lease_ms)
+    )
+    held = session.execute(select(_relay.c.topic, _relay.c.partition, _relay.c.epoch).where(ours))
+    return {TopicPartition(topic, partition): epoch for topic, partition, epoch in held}
+
+
+def release(session: Session, owner: Owner) -> None:
+    """Let another process have what is ours at once."""
+    session.execute(update(_relay).where(_relay.c.owner == str(owner)).values(owner=None, until_ms=0))
+
+
+def advance(session: Session, owner: Owner, at: TopicPartition, epoch: int, before: int, after: int) -> None:
+    """Move a position; raises `NotMine` unless the lease is still the one under which the records were read."""
+    change = update(_relay).where(
+        _relay.c.topic == at.topic,
+        _relay.c.partition == at.partition,
+        _relay.c.next == before,
+        _relay.c.owner == str(owner),
+        _relay.c.epoch == epoch,
+    )
+    if getattr(session.execute(change.values(next=after)), "rowcount", 0) != 1:
+        raise NotMine(f"another process has taken over {at.topic}[{at.partition}]")
+
+
+def positions(session: Session, held: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    """How far the partitions are carried of which we hold these leases, and still do."""
+    rows = session.execute(select(_relay.c.topic, _relay.c.partition, _relay.c.epoch, _relay.c.next))
+    return {at: next for t, p, epoch, next in rows if held.get(at := TopicPartition(t, p)) == epoch}
+
+
+def _begin(session: Session, partitions: Sequence[TopicPartition]) -> None:
+    known = {TopicPartition(t, p) for t, p in session.execute(select(_relay.c.topic, _relay.c.partition))}
+    missing = [{"topic": at.topic, "partition": at.partition} for at in partitions if at not in known]
+    if missing:
+        session.execute(insert(_relay).values(next=0, epoch=0, until_ms=0), missing)
+
+
+def _now_ms(session: Session) -> int:
+    clock: ColumnElement[int] = (
+        cast(func.extract("epoch", func.clock_timestamp()) * 1000, _relay.c.until_ms.type)
+        if session.connection().dialect.name == "postgresql"
+        else cast((func.julianday("now") - 2440587.5) * 86_400_000, Integer)
+    )
+    return int(session.execute(select(clock)).scalar_one())

@@ -24,6 +24,7 @@ from thumbwheel_service.admin import routes as admin_routes
 from thumbwheel_service.admin.service import LearnerCommands
 from thumbwheel_service.auth import keys
 from thumbwheel_service.auth.guard import require
+from thumbwheel_service.auth.rates import Rates
 from thumbwheel_service.auth.service import KeyAuthenticator, refuse_open_door
 from thumbwheel_service.chat import routes as chat_routes
 from thumbwheel_service.chat.recorder import TurnRecorder
@@ -201,17 +202,23 @@ def _kafka(settings: Settings) -> "KafkaBus":
 def _routers(settings: Settings, authenticator: KeyAuthenticator) -> list[ControllerRouterHandler]:
     """Routes by who may call them and how much they may send."""
     limits = settings.limits
-    chat, admin = [require(authenticator, "chat")], [require(authenticator, "admin")]
+    chat = [require(authenticator, "chat", _rates(limits.chats_per_minute))]
+    caller = [require(authenticator, "chat", _rates(limits.calls_per_minute))]
+    admin = [require(authenticator, "admin")]
     callers = [*feedback_routes.HANDLERS, *turn_routes.HANDLERS, *status_routes.HANDLERS]
     admins = [*admin_routes.HANDLERS, *policy_routes.HANDLERS]
     internal = [*log_routes.HANDLERS, *policy_routes.INTERNAL_HANDLERS]
     return [
         Router("/", route_handlers=status_routes.PUBLIC_HANDLERS),
         Router("/", route_handlers=chat_routes.HANDLERS, guards=chat, request_max_body_size=limits.chat_body_bytes),
-        Router("/", route_handlers=callers, guards=chat, request_max_body_size=limits.body_bytes),
+        Router("/", route_handlers=callers, guards=caller, request_max_body_size=limits.body_bytes),
         Router("/", route_handlers=admins, guards=admin, request_max_body_size=limits.body_bytes),
         Router("/", route_handlers=internal, guards=admin, request_max_body_size=limits.internal_body_bytes),
     ]
+
+
+def _rates(per_minute: int) -> Rates | None:
+    return Rates(per_minute) if per_minute else None
 
 
 def _admit(database: Engine, settings: Settings) -> None:

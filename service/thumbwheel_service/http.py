@@ -1,6 +1,7 @@
 """The one place where errors become HTTP (problem+json, or OpenAI's error object for chat), and bodies are read."""
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -161,7 +162,7 @@ def error_response(request: AnyRequest, error: Exception) -> Response[bytes]:
         _log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, TooMany):
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     elif problem.status == 503:
         headers["retry-after"] = "1"
     if problem.status == 401:

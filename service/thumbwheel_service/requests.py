@@ -6,6 +6,7 @@ import uuid
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from thumbwheel_service.auth.rates import HEADERS
 from thumbwheel_service.metrics import Metrics
 
 REQUEST_ID = b"x-request-id"
@@ -32,7 +33,7 @@ class RequestStamp:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (REQUEST_ID, identifier)]
+                message["headers"] = [*message["headers"], (REQUEST_ID, identifier), *_rate_headers(scope)]
             await send(message)
 
         try:
@@ -51,3 +52,8 @@ def _request_id(scope: Scope) -> bytes:
                 return value
             break
     return uuid.uuid4().hex.encode()
+
+
+def _rate_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """What the guard of the route left there, if the key has a budget."""
+    return scope["state"].get(HEADERS, []) if "state" in scope else []

@@ -33,6 +33,10 @@ class Limits:
     """`THUMBWHEEL_MAX_CHATS`: chats generated at once; more are answered 429."""
     writes_waiting: int = 4096
     """`THUMBWHEEL_MAX_WRITES`: units that may wait for the writer; more are answered 429."""
+    chats_per_minute: int = 0
+    """`THUMBWHEEL_MAX_CHATS_PER_MINUTE`: requests per key and service process on the chat routes; 0: no limit."""
+    calls_per_minute: int = 0
+    """`THUMBWHEEL_MAX_CALLS_PER_MINUTE`: the same on feedback, turns and status."""
     drain_seconds: float = 30.0
     """`THUMBWHEEL_DRAIN_SECONDS`: how long a stopping service waits for chats to end."""
 
@@ -119,8 +123,11 @@ _LIMITS: dict[str, tuple[str, type[int] | type[float]]] = {
     "MAX_INTERNAL_BODY_BYTES": ("internal_body_bytes", int),
     "MAX_CHATS": ("chats_in_flight", int),
     "MAX_WRITES": ("writes_waiting", int),
+    "MAX_CHATS_PER_MINUTE": ("chats_per_minute", int),
+    "MAX_CALLS_PER_MINUTE": ("calls_per_minute", int),
     "DRAIN_SECONDS": ("drain_seconds", float),
 }
+_MAY_BE_ZERO = frozenset({"MAX_CHATS_PER_MINUTE", "MAX_CALLS_PER_MINUTE"})
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -161,7 +168,7 @@ def _limits(given: Mapping[str, str]) -> Limits:
     for name, (attribute, kind) in _LIMITS.items():
         if name in given:
             value = _number(given, name, kind, 0)
-            if not 0 < value < math.inf:
+            if not (0 < value < math.inf or (value == 0 and name in _MAY_BE_ZERO)):
                 raise BadSetting(f"{PREFIX}{name} must be positive, not {given[name]}")
             values[attribute] = value
     return Limits(**values)  # pyright: ignore[reportArgumentType] - the kinds are in _LIMITS

@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
+from thumbwheel_service.auth.rates import HEADERS, Rates
+
 Scope = Literal["chat", "admin"]
 Connection = ASGIConnection[Any, Any, Any, Any]
 _STATE = "thumbwheel_caller"
@@ -28,11 +30,24 @@ class Authenticator(Protocol):
         ...
 
 
-def require(authenticator: Authenticator, scope: Scope) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:
-    """A Litestar guard that admits callers of `scope` (an admin may do everything) and remembers who it was."""
+def require(
+    authenticator: Authenticator, scope: Scope, rates: Rates | None = None
+) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:
+    """A Litestar guard that admits callers of `scope` (an admin may do everything) and remembers who it was.
+
+    With `rates` every caller but an admin has a budget; its headers go out with the response, refused or not.
+    """
 
     async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
-        connection.scope["state"][_STATE] = await authenticator.admit(connection, scope)
+        admitted = await authenticator.admit(connection, scope)
+        state = connection.scope["state"]
+        state[_STATE] = admitted
+        if rates is None or admitted.scope == "admin":
+            return
+        quota, refusal = rates.spend(admitted.key)
+        state[HEADERS] = quota.headers()
+        if refusal is not None:
+            raise refusal
 
     return guard
 

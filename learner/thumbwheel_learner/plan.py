@@ -53,6 +53,8 @@ def recipe_of(training: Training) -> Recipe:
                 prompts=training.gate_prompts,
                 max_tokens=training.max_new_tokens,
                 min_judge_labels=training.gate_judge_labels,
+                max_kl=training.gate_max_kl,
+                max_kl_base=training.gate_max_kl_base,
             ),
         ),
     )

@@ -64,6 +64,10 @@ class Training:
     """`GATE_PROMPTS`: held-out prompts in the gate, at most."""
     gate_judge_labels: int = 0
     """`GATE_JUDGE_LABELS`: labels the judge must have, and as many to check it with."""
+    gate_max_kl: float = 0.0
+    """`GATE_MAX_KL`: farthest from the live policy, nats per answer; a base model that SFT teaches to chat goes far."""
+    gate_max_kl_base: float = 0.0
+    """`GATE_MAX_KL_BASE`: farthest from the base model."""
     threads: int = 0
     """`TRAIN_THREADS`: CPU threads of training; 0: one per core (the learner yields to the service by its priority)."""
     seed: int = 0
@@ -205,6 +209,8 @@ def _training(given: Mapping[str, str]) -> Training:
         max_new_tokens=_number(given, "MAX_NEW_TOKENS", int, 0),
         gate_prompts=_number(given, "GATE_PROMPTS", int, 0),
         gate_judge_labels=_number(given, "GATE_JUDGE_LABELS", int, 0),
+        gate_max_kl=_number(given, "GATE_MAX_KL", float, 0.0),
+        gate_max_kl_base=_number(given, "GATE_MAX_KL_BASE", float, 0.0),
         threads=_number(given, "TRAIN_THREADS", int, 0),
         seed=_number(given, "SEED", int, 0),
     )

@@ -15,6 +15,9 @@ from thumbwheel_service.engine.options import EngineOptions
 from thumbwheel_service.engine.protocol import PolicyEngine
 from thumbwheel_service.settings import BadSetting, Settings
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than any client keeps an idle connection: who closes first may meet the other's next request."""
+
 
 class CannotListen(ConfigurationError):
     """The address is taken, or not this machine's."""
@@ -42,6 +45,7 @@ def run(settings: Settings) -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.limits.drain_seconds),
     )
     server = _Server(config)

@@ -45,6 +45,8 @@ SETTINGS = {
     "THUMBWHEEL_PPO_ITERATIONS": "1",
     "THUMBWHEEL_MAX_NEW_TOKENS": "48",
     "THUMBWHEEL_GATE_PROMPTS": "40",
+    "THUMBWHEEL_GATE_MAX_KL": "150",
+    "THUMBWHEEL_GATE_MAX_KL_BASE": "200",
 }
 SYSTEM = {"role": "system", "content": "You are the support desk of an online shop. Be right, kind and brief."}
 
@@ -90,7 +92,7 @@ class Bench:
         self.watch = watch
         self.heldout = heldout
         self.source = (instructed(s) for s in live_scenarios(1))
-        self.people = People(client, PeopleSettings(seed=1, votes=1.0, corrections=0.6, max_tokens=48))
+        self.people = People(client, PeopleSettings(seed=1, votes=1.0, corrections=0.6, max_tokens=48, concurrency=16))
         self.labels = 0
 
     async def examine(self, name: str) -> list[Chat]:

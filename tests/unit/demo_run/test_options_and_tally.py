@@ -63,6 +63,7 @@ def test_a_refused_chat_is_lost_and_a_broken_stream_is_truncated():
     assert (counts.total, counts.lost, counts.truncated) == (6, 1, 3)
     assert (counts.to_length, counts.streamed) == (1, 1)
     assert counts.errors == {"ConnectionFailed": 1, "StreamBroken": 1}
+    assert counts.first_errors["ConnectionFailed"].endswith("s: ConnectionFailed: refused")
 
 
 def test_refused_feedback_is_an_error_but_no_lost_chat():

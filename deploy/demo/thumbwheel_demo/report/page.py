@@ -100,7 +100,7 @@ def _timeline(report: Report) -> str:
         f"<p>{chats.total} chats, {chats.streamed} of them streamed: {chats.lost} lost, {chats.truncated} cut. "
         f"{chats.to_length} answers ran into their token limit.</p>"
     )
-    errors = _pairs(chats.errors) if chats.errors else ""
+    errors = _pairs(chats.errors) + _pairs(chats.first_errors) if chats.errors else ""
     return plot + words + errors + (table(head, rows) if rows else "<p>No swap.</p>")
 
 

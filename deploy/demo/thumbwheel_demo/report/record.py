@@ -61,6 +61,8 @@ class ChatCounts(Struct, frozen=True, kw_only=True):
     """Whole answers that ran into their token limit; a matter of the policy, not of the service."""
     by_version: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     errors: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    first_errors: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    """What the first error of every kind said, and when."""
 
 
 class Gate(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ class Tally:
         self._started = clock()
         self._chats = Counter[str]()
         self._errors = Counter[str]()
+        self._first_errors: dict[str, str] = {}
         self._by_version = Counter[str]()
         self._slices: dict[int, Counter[str]] = {}
         self._feedback = Counter[str]()
@@ -30,8 +31,7 @@ class Tally:
         """Count one chat that has come to its end, good or bad."""
         self._chats["total"] += 1
         if chat.verdict is None:
-            kind = (chat.error or "").partition(":")[0]
-            self._errors[kind] += 1
+            kind = self._failed("", chat.error)
             self._chats["truncated" if kind == "StreamBroken" else "lost"] += 1
             return
         self._chats["truncated"] += chat.finish_reason not in PROPER_ENDS
@@ -44,12 +44,19 @@ class Tally:
         """Count what was acknowledged of the feedback on finished chats, and what was refused."""
         for chat in chats:
             if chat.verdict is not None and chat.error is not None:
-                self._errors[f"feedback {chat.error.partition(':')[0]}"] += 1
+                self._failed("feedback ", chat.error)
                 continue
             if chat.vote is not None:
                 self._feedback[f"thumb {chat.vote}"] += 1
             if chat.correction is not None:
                 self._feedback["correction"] += 1
+
+    def _failed(self, what: str, error: str | None) -> str:
+        """Count an error and keep the first of its kind; returns the kind."""
+        kind = (error or "").partition(":")[0]
+        self._errors[what + kind] += 1
+        self._first_errors.setdefault(what + kind, f"at {self.seconds():.0f} s: {error}")
+        return kind
 
     @property
     def total(self) -> int:
@@ -71,6 +78,7 @@ class Tally:
             to_length=self._chats["to_length"],
             by_version=dict(self._by_version),
             errors=dict(self._errors),
+            first_errors=dict(self._first_errors),
         )
 
     def feedback(self) -> dict[str, int]:

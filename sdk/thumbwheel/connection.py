@@ -16,7 +16,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE = "THUMBWHEEL_URL"
 KEY_VARIABLE = "THUMBWHEEL_API_KEY"
 LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=4.0)
-"""Idle connections are dropped before a server does it (often after 5 s; ours: 75 s), so that no request meets a closing one."""
+"""Idle connections are dropped before a server does it (often after 5 s), so that no request meets a closing one."""
 
 answered: ContextVar[httpx.Response | None] = ContextVar("answered", default=None)
 """The last HTTP answer in this context, for `with_raw_response`."""

@@ -40,11 +40,11 @@ from thumbwheel_service.feedback.service import FeedbackService
 from thumbwheel_service.http import EXCEPTION_HANDLERS
 from thumbwheel_service.log import routes as log_routes
 from thumbwheel_service.log.follow import BusFollower, Follower, LogFollower
-from thumbwheel_service.log.lease import Owner
 from thumbwheel_service.log.relay import Relay
 from thumbwheel_service.log.service import LogService
 from thumbwheel_service.log.signal import LogSignal
 from thumbwheel_service.metrics import Metrics
+from thumbwheel_service.owner import Owner
 from thumbwheel_service.policies import routes as policy_routes
 from thumbwheel_service.policies.artifacts import ArtifactShelf
 from thumbwheel_service.policies.candidates import CandidateService
@@ -78,9 +78,8 @@ class Core(NamedTuple):
     bus: EventBus | None
     """Kafka, or None when the log table is the bus."""
     relay: Relay | None
-    replica: str
-    boot: str
-    """`<replica>/<boot>` is the owner of the turns that this process generates."""
+    owner: Owner
+    """Of the turns that this process generates, and of what it carries to Kafka."""
 
 
 class Answering(NamedTuple):
@@ -131,7 +130,7 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
             stack.callback(database.dispose)
             stack.callback(core.reader.close)
             stack.push_async_callback(asyncio.to_thread, core.writer.close)
-            lost = await turns.mark_lost(core.replica, core.boot)
+            lost = await turns.mark_lost(core.owner)
             core.metrics.lost_turns.inc(lost)
             stack.push_async_callback(engine.stop)
             await engine.start()
@@ -171,7 +170,7 @@ def _core(settings: Settings, writer: Writer, reader: Reader) -> Core:
         follower = BusFollower(bus)
         relay = Relay(bus, writer, reader, signal, owner, make_topics=bus.ensure_topics)
         relay.observe(metrics.relay_attempted)
-    return Core(writer, reader, log, follower, metrics, bus, relay, *owner)
+    return Core(writer, reader, log, follower, metrics, bus, relay, owner)
 
 
 def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answering:
@@ -179,12 +178,12 @@ def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answerin
     router = PolicyRouter(settings.model_alias)
     shelf = ArtifactShelf(
         settings.artifacts,
-        settings.data / "adapters" / core.replica,
+        settings.data / "adapters" / core.owner.replica,
         signing_key(settings.signing_key_file),
         reserved=frozenset({settings.model_alias}),
     )
     policies = PolicyService(engine, router, shelf, core.writer, core.reader, core.metrics, promote=settings.promote)
-    recorder = TurnRecorder(core.writer, core.metrics, owner=f"{core.replica}/{core.boot}")
+    recorder = TurnRecorder(core.writer, core.metrics, owner=str(core.owner))
     chats = ChatService(engine, router, recorder, core.metrics, limit=settings.limits.chats_in_flight)
     follower = PolicyFollower(policies, lambda: core.follower.follow(POLICIES.name))
     return Answering(chats, policies, CandidateService(engine, shelf, policies), follower)

@@ -1,7 +1,6 @@
 """Who carries which partition to Kafka: one lease each, fenced by an epoch that grows whenever it changes hands."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Integer, cast, func, insert, or_, select, update
 from sqlalchemy import case as when
@@ -10,22 +9,13 @@ from sqlmodel import Session
 from thumbwheel.bus import TopicPartition
 from thumbwheel_service.db.tables import RelayRow, table_of
 from thumbwheel_service.errors import Conflicting
+from thumbwheel_service.owner import Owner
 
 _relay = table_of(RelayRow)
 
 
 class NotMine(Conflicting):
     """Another process took the lease meanwhile: what was carried is carried again, and readers know it by its id."""
-
-
-class Owner(NamedTuple):
-    """A service process; `<replica>/<boot>` in the database."""
-
-    replica: str
-    boot: str
-
-    def __str__(self) -> str:
-        return f"{self.replica}/{self.boot}"
 
 
 def take(
@@ -37,15 +27,10 @@ def take(
     """
     _begin(session, partitions)
     now = _now_ms(session)
-    ours = _relay.c.owner == str(owner)
-    free = or_(
-        _relay.c.owner.is_(None),
-        _relay.c.until_ms <= now,
-        _relay.c.owner.startswith(f"{owner.replica}/", autoescape=True),
-    )
+    ours = owner.is_in(_relay.c.owner)
     session.execute(
         update(_relay)
-        .where(or_(ours, free))
+        .where(or_(owner.replica_is_in(_relay.c.owner), _relay.c.owner.is_(None), _relay.c.until_ms <= now))
         .values(epoch=_relay.c.epoch + when((ours, 0), else_=1), owner=str(owner), until_ms=now + lease_ms)
     )
     held = session.execute(select(_relay.c.topic, _relay.c.partition, _relay.c.epoch).where(ours))
@@ -54,7 +39,7 @@ def take(
 
 def release(session: Session, owner: Owner) -> None:
     """Let another process have what is ours at once."""
-    session.execute(update(_relay).where(_relay.c.owner == str(owner)).values(owner=None, until_ms=0))
+    session.execute(update(_relay).where(owner.is_in(_relay.c.owner)).values(owner=None, until_ms=0))
 
 
 def advance(session: Session, owner: Owner, at: TopicPartition, epoch: int, before: int, after: int) -> None:
@@ -63,7 +48,7 @@ def advance(session: Session, owner: Owner, at: TopicPartition, epoch: int, befo
         _relay.c.topic == at.topic,
         _relay.c.partition == at.partition,
         _relay.c.next == before,
-        _relay.c.owner == str(owner),
+        owner.is_in(_relay.c.owner),
         _relay.c.epoch == epoch,
     )
     if getattr(session.execute(change.values(next=after)), "rowcount", 0) != 1:

@@ -17,8 +17,9 @@ from thumbwheel_service.db.tables import LogHead, LogRow, RelayRow
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.errors import Unavailable
 from thumbwheel_service.log import lease
-from thumbwheel_service.log.lease import NotMine, Owner
+from thumbwheel_service.log.lease import NotMine
 from thumbwheel_service.log.signal import LogSignal
+from thumbwheel_service.owner import Owner
 
 _log = logging.getLogger(__name__)
 PARTITIONS = tuple(TopicPartition(t.name, p) for t in TOPICS.values() for p in range(t.partitions))
@@ -29,6 +30,7 @@ _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _LEASE_SECONDS = 20.0
 """Longer than an append may take, so that a relay that is alive never loses a lease."""
 _RENEW_SECONDS = 5.0
+_LONG_AGO = float("-inf")
 
 
 class Span(NamedTuple):
@@ -63,7 +65,7 @@ class Relay:
         self._bus = bus
         self._owner = owner
         self._held: dict[TopicPartition, int] = {}
-        self._renewed = -_RENEW_SECONDS
+        self._renewed = _LONG_AGO
         self._make_topics = make_topics
         self._writer = writer
         self._reader = reader
@@ -125,13 +127,13 @@ class Relay:
         try:
             await self._writer.run(lambda session: self._moved(session, load, held))
         except NotMine:
-            self._renewed = -_RENEW_SECONDS
+            self._renewed = _LONG_AGO
             raise
         return len(records)
 
     async def release(self) -> None:
         """Give the leases back, so that another process need not wait for them to run out."""
-        self._held, self._renewed = {}, -_RENEW_SECONDS
+        self._renewed = _LONG_AGO
         await self._writer.run(lambda session: lease.release(session, self._owner))
 
     async def _hold(self) -> Mapping[TopicPartition, int]:

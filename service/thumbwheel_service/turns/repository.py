@@ -12,6 +12,7 @@ from thumbwheel.events import TurnCompleted, now_ms
 from thumbwheel.types import FeedbackRecord, Message, Turn, TurnStatus
 from thumbwheel_service.db.tables import CompletionRow, UnstoredRow, table_of
 from thumbwheel_service.errors import BadInput, Conflicting, Missing
+from thumbwheel_service.owner import Owner
 
 _completion = table_of(CompletionRow)
 _unstored = table_of(UnstoredRow)
@@ -148,14 +149,14 @@ def insert_complete(session: Session, tenant: str, turn: TurnCompleted) -> None:
     session.connection().execute(_INSERT, values)
 
 
-def mark_lost(session: Session, replica: str, boot: str) -> list[str]:
+def mark_lost(session: Session, owner: Owner) -> list[str]:
     """Mark what earlier lives of this replica left open as lost; returns the completion ids.
 
-    `owner` is `<replica>/<boot>`. The caller writes the pending events of their feedback.
+    The caller writes the pending events of their feedback.
     """
-    owner = _completion.c.owner
-    ours = owner.startswith(f"{replica}/", autoescape=True) & (owner != f"{replica}/{boot}")
-    dead = (_completion.c.status == "open") & (owner.is_(None) | ours)
+    column = _completion.c.owner
+    earlier = owner.replica_is_in(column) & ~owner.is_in(column)
+    dead = (_completion.c.status == "open") & (column.is_(None) | earlier)
     ids = list(session.execute(select(_completion.c.completion_id).where(dead)).scalars())
     session.execute(update(_completion).where(dead).values(status="lost", finished_ms=now_ms()))
     return ids

@@ -7,7 +7,8 @@ from tests.contract.service.store import write
 from thumbwheel.bus import TopicPartition
 from thumbwheel_service.db.tables import RelayRow
 from thumbwheel_service.log import lease
-from thumbwheel_service.log.lease import NotMine, Owner
+from thumbwheel_service.log.lease import NotMine
+from thumbwheel_service.owner import Owner
 
 PARTITIONS = (TopicPartition("t", 0), TopicPartition("t", 1))
 LEFT, RIGHT = Owner("left", "1"), Owner("right", "1")

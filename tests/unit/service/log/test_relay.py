@@ -15,8 +15,9 @@ from thumbwheel.bus import BusUnavailable, EventConsumer, NewRecord, TopicPartit
 from thumbwheel.bus.protocol import BusError
 from thumbwheel.events import CONTROL, LEARNER, TURNS
 from thumbwheel_service.db.tables import RelayRow
-from thumbwheel_service.log.lease import NotMine, Owner
+from thumbwheel_service.log.lease import NotMine
 from thumbwheel_service.log.relay import Relay
+from thumbwheel_service.owner import Owner
 
 ONE = Owner("one", "boot")
 

@@ -147,7 +147,11 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
         lifespan=[lifespan],
         logging_config=None,
         openapi_config=OpenAPIConfig(
-            title="Thumbwheel", version=thumbwheel.__version__, path="/docs", render_plugins=[DocsPage()]
+            title="Thumbwheel",
+            version=thumbwheel.__version__,
+            path="/docs",
+            render_plugins=[DocsPage()],
+            use_handler_docstrings=True,
         ),
     )
     openapi.add_components(app.openapi_schema)

@@ -5,6 +5,7 @@ a script could chat and vote.
 """
 
 import json
+import re
 from collections import defaultdict
 from html import escape
 from typing import Any
@@ -18,9 +19,9 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d1d1f }
 h1 { font-size: 1.6rem } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; text-transform: capitalize }
 details { margin: .4rem 0; border: 1px solid #ddd; border-radius: 6px; padding: .5rem .8rem }
-summary { cursor: pointer } code, pre { font: 13px/1.45 ui-monospace, monospace }
+summary { cursor: pointer } summary .about { margin-left: 1rem } code, pre { font: 13px/1.45 ui-monospace, monospace }
 pre { background: #f6f6f8; padding: .7rem; border-radius: 6px; overflow-x: auto }
-.method { display: inline-block; width: 4.5rem; font-weight: 700 } .post { color: #1a7f37 } .delete { color: #b42318 }
+.method { display: inline-block; width: 5rem; font-weight: 700 } .post { color: #1a7f37 } .delete { color: #b42318 }
 .get { color: #0a58ca } .about { color: #666 } table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0 }
 @media (prefers-color-scheme: dark) {
   body { background: #161618; color: #e8e8ea } pre { background: #222226 } details, h2 { border-color: #3a3a3e }
@@ -66,18 +67,19 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
     parameters: list[dict[str, Any]] = operation.get("parameters") or []
     rows = "".join(
         f"<tr><td><code>{escape(p['name'])}</code></td><td class=about>{escape(p['in'])}</td>"
-        f"<td>{escape(str(p.get('description') or ''))}</td></tr>"
+        f"<td>{_prose(str(p.get('description') or ''))}</td></tr>"
         for p in parameters
     )
     body = "".join(
-        f"<p>Body, <code>{escape(kind)}</code>:</p>{_json(content['schema'])}"
+        f"<p>Body, <code>{escape(kind)}</code>: {_named(content['schema'])}</p>"
+        f"{_json(content['schema']) if '$ref' not in content['schema'] else ''}"
         for kind, content in _content(operation.get("requestBody")).items()
     )
     answers = "".join(_answer(status, answer) for status, answer in operation["responses"].items())
     return (
         f'<details><summary><span class="method {method}">{method.upper()}</span><code>{escape(path)}</code> '
-        f"<span class=about>{escape(about.partition(chr(10))[0])}</span></summary>"
-        f"<p>{escape(about)}</p>{f'<table>{rows}</table>' if rows else ''}{body}<p>Answers:</p>"
+        f"<span class=about>{_prose(about.partition(chr(10))[0])}</span></summary>"
+        f"<p>{_prose(about)}</p>{f'<table>{rows}</table>' if rows else ''}{body}<p>Answers:</p>"
         f"<table>{answers}</table></details>"
     )
 
@@ -100,6 +102,11 @@ def _content(part: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 def _named(schema: dict[str, Any]) -> str:
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     return f'<a href="#{escape(name)}">{escape(name)}</a>' if name else ""
+
+
+def _prose(text: str) -> str:
+    """A description as HTML, with what stands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _json(value: Any) -> str:

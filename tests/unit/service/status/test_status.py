@@ -139,6 +139,13 @@ async def test_the_openapi_document_is_whole(running: Running) -> None:
         operation["responses"]
     )
     assert operation["parameters"][0]["name"] == "Idempotency-Key"
+    unexplained = [
+        (path, method)
+        for path, item in document["paths"].items()
+        for method, does in item.items()
+        if not does.get("description")
+    ]
+    assert unexplained == []
     named = set(references(document))
     assert named
     assert named <= set(document["components"]["schemas"])

@@ -21,6 +21,7 @@ from thumbwheel_learner.blocks import Blocks, Reached
 from thumbwheel_learner.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
 from thumbwheel_learner.parallel import SideBySide
 from thumbwheel_learner.tokens import Batch, ChatTokenizer, make_batch, make_shared_batch, runs_of_equal
+from thumbwheel_learner.untrained import is_untrained
 
 TUNED_WIDTH = 192
 """Of the model on which the default learning rates were found."""
@@ -347,9 +348,10 @@ def load_policy(
     disable_progress_bar()
     model = cast(Any, AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False))
     without_dropout(model)
+    head: Tensor = model.get_output_embeddings().weight
     return PolicyModel(
         model.to(device),
-        ChatTokenizer.load(base, template=chat_template),
+        ChatTokenizer.load(base, template=chat_template, can_say=lambda token: not is_untrained(head, token)),
         memory=memory or Memory(),
         seed=seed,
         workers=workers,

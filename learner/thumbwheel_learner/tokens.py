@@ -7,7 +7,7 @@ the end token cannot hide the end of an answer (Huang et al. 2024, "The N+ Imple
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,6 +20,7 @@ from thumbwheel.template import PLAIN_CHAT_TEMPLATE
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.examples import Messages
 
+CanSay = Callable[[int], bool]
 PROBE = "probe"
 READ_TOKENS = 1024
 """Padded tokens per forward pass that needs no gradient."""
@@ -33,23 +34,32 @@ class ChatTokenizer:
     """The base model's tokenizer with what training needs to know: stop ids, end of turn, a pad id that is neither."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int], template: str | None = None
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        stop_ids: frozenset[int],
+        template: str | None = None,
+        *,
+        can_say: CanSay = lambda _: True,
     ) -> None:
-        """`template` overrides the tokenizer's own; raises `NoEndToken` when there is no way to end an answer."""
+        """`template` overrides the tokenizer's own; answers end with a token that the model `can_say`.
+
+        Raises `NoEndToken` when there is no way to end an answer.
+        """
         self._tokenizer: Any = tokenizer
         self._template = template or (None if tokenizer.chat_template else PLAIN_CHAT_TEMPLATE)
         eos = cast("int | None", self._tokenizer.eos_token_id)
         self.stop_ids = stop_ids | ({eos} if eos is not None else set[int]())
         if not self.stop_ids:
             raise NoEndToken("the tokenizer has no eos_token and the generation config names no eos_token_id")
-        self.end_id = self._end_of_turn(eos)
+        endings = self._endings(eos)
+        self.end_id = next((i for i in endings if can_say(i)), endings[0])
         self.pad_id = self._pad()
 
     @classmethod
-    def load(cls, base: Path, *, template: str | None = None) -> "ChatTokenizer":
+    def load(cls, base: Path, *, template: str | None = None, can_say: CanSay = lambda _: True) -> "ChatTokenizer":
         """Read the tokenizer and the stop tokens from a checkpoint folder; no code of the checkpoint is run."""
         tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(base, trust_remote_code=False))
-        return cls(tokenizer, _stop_ids(base), template)
+        return cls(tokenizer, _stop_ids(base), template, can_say=can_say)
 
     def prompt_ids(self, messages: Messages) -> list[int]:
         """The conversation up to and including the header that makes the assistant speak."""
@@ -73,11 +83,12 @@ class ChatTokenizer:
         )
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _end_of_turn(self, eos: int | None) -> int:
-        """The first stop token that the template itself puts after an answer, else the tokenizer's eos."""
+    def _endings(self, eos: int | None) -> list[int]:
+        """What an answer may end with: first what the template puts there, then the tokenizer's eos, then the rest."""
         turn = [{"role": "user", "content": PROBE}, {"role": "assistant", "content": PROBE}]
         tail = self._render(turn, add_generation_prompt=False)[-4:]
-        return next((i for i in tail if i in self.stop_ids), eos if eos is not None else min(self.stop_ids))
+        usual = [*(i for i in tail if i in self.stop_ids), *([eos] if eos is not None else [])]
+        return list(dict.fromkeys([*usual, *sorted(self.stop_ids)]))
 
     def _pad(self) -> int:
         for candidate in (self._tokenizer.pad_token_id, self._tokenizer.unk_token_id, *range(len(self._tokenizer))):

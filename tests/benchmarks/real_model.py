@@ -41,7 +41,6 @@ SETTINGS = {
     "THUMBWHEEL_REPORT_EVERY": "2",
     "THUMBWHEEL_LORA_RANK": "16",
     "THUMBWHEEL_SFT_EPOCHS": "3",
-    "THUMBWHEEL_REWARD_EPOCHS": "3",
     "THUMBWHEEL_PPO_ITERATIONS": "1",
     "THUMBWHEEL_MAX_NEW_TOKENS": "48",
     "THUMBWHEEL_GATE_PROMPTS": "40",
@@ -92,7 +91,7 @@ class Bench:
         self.watch = watch
         self.heldout = heldout
         self.source = (instructed(s) for s in live_scenarios(1))
-        self.people = People(client, PeopleSettings(seed=1, votes=1.0, corrections=0.6, max_tokens=48, concurrency=16))
+        self.people = People(client, PeopleSettings(seed=1, votes=1.0, corrections=0.8, max_tokens=48, concurrency=16))
         self.labels = 0
 
     async def examine(self, name: str) -> list[Chat]:
@@ -173,7 +172,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("build/models/gemma-3-270m"))
     parser.add_argument("--out", type=Path, default=Path("build/real_model.json"))
     parser.add_argument("--demonstrations", type=int, default=120)
-    parser.add_argument("--chats", type=int, default=160, help="in each turn; nearly all get a vote")
+    parser.add_argument("--chats", type=int, default=240, help="in each turn; nearly all get a vote")
     options = parser.parse_args()
     if not (options.model / "config.json").exists():
         if not FETCH.exists():

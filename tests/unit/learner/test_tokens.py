@@ -21,6 +21,13 @@ def test_answer_ends_with_the_end_of_turn(tokens: ChatTokenizer) -> None:
     assert tokens.end_id in tokens.stop_ids
 
 
+def test_answer_ends_with_another_stop_token_where_the_model_cannot_say_the_first(tokens: ChatTokenizer) -> None:
+    first, other = tokens.end_id, next(i for i in range(5, 60) if i != tokens.end_id)
+    both = frozenset({first, other})
+    assert ChatTokenizer(tokens._tokenizer, both, can_say=lambda i: i == other).end_id == other
+    assert ChatTokenizer(tokens._tokenizer, both, can_say=lambda i: False).end_id == first
+
+
 def test_pad_token_is_never_a_stop_token(tokens: ChatTokenizer) -> None:
     inner = tokens._tokenizer  # the case of many models: pad is eos
     inner.pad_token = inner.eos_token

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from thumbwheel.artifact import base_fingerprint
 from thumbwheel.internal import Sampled
 from thumbwheel.types import Sampling
 from thumbwheel_service.engine.protocol import (
@@ -32,6 +33,20 @@ PLAIN = Sampling(
     repetition_penalty=1.0,
     max_tokens=64,
 )
+
+
+def served_from(base: Path) -> ModelInfo:
+    """What is said of a checkpoint on disk, so that adapters for it are taken."""
+    return ModelInfo(
+        model=str(base),
+        path=base,
+        fingerprint=base_fingerprint(base),
+        max_model_len=128,
+        max_lora_rank=16,
+        vocab_size=100,
+        dtype="float32",
+        chat_template="model",
+    )
 
 
 def adapter_files(folder: Path) -> list[str]:
@@ -177,7 +192,7 @@ class FakeChat:
         self.aborted = False
         self._engine = engine
         self._request = request
-        self._id = completion_id
+        self.completion_id = completion_id
         self._model = model
         self._on_start = on_start
 
@@ -230,7 +245,7 @@ class FakeChat:
         self._engine.go_on()
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self._id, "object": kind, "created": int(time.time()), "model": self._model}
+        return {"id": self.completion_id, "object": kind, "created": int(time.time()), "model": self._model}
 
     def _event(self, delta: dict[str, Any], index: int, reason: str | None) -> str:
         choices = [{"index": index, "delta": delta, "finish_reason": reason}]

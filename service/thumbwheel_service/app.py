@@ -29,12 +29,12 @@ from thumbwheel_service.auth.service import KeyAuthenticator, refuse_open_door
 from thumbwheel_service.chat import routes as chat_routes
 from thumbwheel_service.chat.recorder import TurnRecorder
 from thumbwheel_service.chat.service import ChatService
-from thumbwheel_service.db.engine import connect
-from thumbwheel_service.db.migrate import migrate
+from thumbwheel_service.db.migrate import open_database
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.docs_page import DocsPage
 from thumbwheel_service.engine.protocol import PolicyEngine
+from thumbwheel_service.errors import TooMany, Unavailable
 from thumbwheel_service.feedback import routes as feedback_routes
 from thumbwheel_service.feedback.service import FeedbackService
 from thumbwheel_service.http import EXCEPTION_HANDLERS
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _PURGE_SECONDS = 3600.0
 _LAG_SECONDS = 10.0
+_OUTAGE_SECONDS = 5.0
 
 
 class Core(NamedTuple):
@@ -97,14 +98,14 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     Opens and migrates the database and writes the admin key on the first start. Raises `ConfigurationError`.
     """
     settings.data.mkdir(parents=True, exist_ok=True)
-    database = connect(settings.database_url)
-    migrate(database)
+    database = open_database(settings.database_url)
     _admit(database, settings)
     core = _core(settings, Writer(database, capacity=settings.limits.writes_waiting), Reader(database))
     turns = TurnService(core.writer, core.reader)
     answering = _answering(settings, core, engine)
     learner = LearnerView(core.follower, silent_seconds=settings.learner_silent_seconds)
     status = StatusService(
+        core.writer,
         core.reader,
         engine,
         learner,
@@ -258,6 +259,9 @@ async def _again(name: str, job: Callable[[], Coroutine[Any, Any, None]]) -> Non
     while True:
         try:
             await job()
+        except (Unavailable, TooMany) as error:
+            _log.warning("the background task %s waits: %s", name, error)
+            await asyncio.sleep(_OUTAGE_SECONDS)
         except Exception:
             _log.exception("the background task %s failed; it starts again", name)
         await asyncio.sleep(1.0)

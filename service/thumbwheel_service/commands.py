@@ -113,13 +113,11 @@ def revoke_key(arguments: argparse.Namespace) -> int:
 
 def _in_database(settings: Settings, work: Callable[[Session], T]) -> T:
     """One transaction in the service's database, brought up to date first; the service may be running."""
-    from thumbwheel_service.db.engine import connect
-    from thumbwheel_service.db.migrate import migrate
+    from thumbwheel_service.db.migrate import open_database
 
     settings.data.mkdir(parents=True, exist_ok=True)
-    database = connect(settings.database_url)
+    database = open_database(settings.database_url)
     try:
-        migrate(database)
         with (
             database.connect().execution_options(writes=True) as connection,
             Session(connection, expire_on_commit=False) as session,

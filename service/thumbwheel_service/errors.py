@@ -10,7 +10,7 @@
     ├── TooLarge      413
     ├── Unprocessable 422
     ├── TooMany       429   `retry_after` seconds
-    └── Unavailable   503   nothing was stored; try again
+    └── Unavailable   503   nothing was acknowledged; try again
 
 Each noun's own errors derive from one of these and live beside the code that raises them.
 """

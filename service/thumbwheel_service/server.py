@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -32,12 +33,15 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(settings: Settings) -> int:
-    """Serve; returns the process's exit status. Raises `ConfigurationError` before anything is loaded or listens."""
+def run(settings: Settings, make_engine: Callable[[Settings], PolicyEngine] | None = None) -> int:
+    """Serve; returns the process's exit status. Raises `ConfigurationError` before anything is loaded or listens.
+
+    `make_engine` is for engines other than vLLM.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     listening = bind(settings)
     config = uvicorn.Config(
-        create_app(settings, build_engine(settings)),
+        create_app(settings, (make_engine or build_engine)(settings)),
         loop="uvloop",
         http="httptools",
         lifespan="on",

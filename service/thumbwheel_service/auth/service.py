@@ -49,7 +49,7 @@ class KeyAuthenticator:
         self._keys: dict[str, ApiKeyRow] = {}
         self._has_chat_key = True
         self._read_at = float("-inf")
-        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
     async def admit(self, connection: Connection, scope: Scope) -> Caller:
         """The caller, if it may use routes of `scope`; raises `NoKey`, `BadKey`, `Forbidden`, `NotLocal`."""
@@ -76,15 +76,24 @@ class KeyAuthenticator:
         return Caller(row.tenant, row.prefix, "admin" if row.scope == "admin" else "chat")
 
     async def _refresh(self) -> None:
+        """One look at the database for all who wait, so that one that hangs is waited for once."""
         if time.monotonic() - self._read_at < REFRESH_SECONDS:
             return
-        async with self._lock:
-            if time.monotonic() - self._read_at < REFRESH_SECONDS:
-                return
-            rows = await self._reader.run(keys.all_keys)
-            self._keys = {row.prefix: row for row in rows}
-            self._has_chat_key = any(row.scope == "chat" for row in rows)
-            self._read_at = time.monotonic()
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+            self._reading.add_done_callback(self._looked)
+        await asyncio.shield(self._reading)
+
+    async def _read(self) -> None:
+        rows = await self._reader.run(keys.all_keys)
+        self._keys = {row.prefix: row for row in rows}
+        self._has_chat_key = any(row.scope == "chat" for row in rows)
+        self._read_at = time.monotonic()
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._reading = None
+        if not task.cancelled():
+            task.exception()  # each who waits hears of it; with nobody left asyncio would complain
 
 
 def _where(scope: Scope) -> str:

@@ -2,33 +2,46 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from thumbwheel.events import TurnCompleted
 from thumbwheel_service.chat import repository
+from thumbwheel_service.chat.losses import Losses
 from thumbwheel_service.db.tables import CompletionRow
-from thumbwheel_service.db.writer import Writer, WriterClosed
+from thumbwheel_service.db.writer import NotWritten, Writer, WriterClosed
 from thumbwheel_service.errors import ServiceError
 from thumbwheel_service.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = (0.05, 0.2, 1.0, 5.0, 10.0, 15.0, 30.0)
 """A database that is away for a minute costs no turn."""
+_CAPACITY = 1024
+"""So many turns wait for a database that takes identities and refuses turns; more are lost at once."""
 
 
 class TurnRecorder:
     """Owns the background writes; `drain` waits for them."""
 
-    def __init__(self, writer: Writer, metrics: Metrics, *, owner: str) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        metrics: Metrics,
+        *,
+        owner: str,
+        retries: Sequence[float] = _RETRY_SECONDS,
+        losses: Losses | None = None,
+    ) -> None:
         self.owner = owner
+        self._retries = retries
+        self._losses = losses or Losses(writer)
         self._writer = writer
         self._metrics = metrics
         self._pending: set[asyncio.Task[Any]] = set()
 
     def open(self, row: CompletionRow) -> asyncio.Task[None]:
         """Start writing the identity; the first byte waits for this task."""
-        return self._spawn(self._writer.run(lambda session: repository.insert_identity(session, row)))
+        return self._spawn(self._identify(row))
 
     def open_unstored(self, completion_id: str, tenant: str) -> asyncio.Task[None]:
         """The same for a chat of which nothing is kept."""
@@ -43,21 +56,39 @@ class TurnRecorder:
         """Wait until everything is written."""
         while self._pending:
             await asyncio.wait(self._pending)
+        await self._losses.close()
+
+    async def _identify(self, row: CompletionRow) -> None:
+        try:
+            await self._writer.run(lambda session: repository.insert_identity(session, row))
+        except NotWritten:
+            self._losses.add(row.completion_id)
+            raise
 
     async def _complete(self, tenant: str, turn: TurnCompleted) -> None:
-        for delay in (*_RETRY_SECONDS, None):
+        try:
+            if await self._is_stored(tenant, turn):
+                return
+        except Exception:
+            _log.exception("turn %s cannot be stored", turn.completion_id)
+        self._metrics.lost_turns.inc()
+        self._losses.add(turn.completion_id)
+        _log.error("turn %s could not be stored and is lost", turn.completion_id)
+
+    async def _is_stored(self, tenant: str, turn: TurnCompleted) -> bool:
+        """Whether the turn was written, at once or after some patience."""
+        for delay in (*self._retries, None):
             try:
                 await self._writer.run(lambda session: repository.complete(session, tenant, turn))
-                return
+                return True
             except WriterClosed:
-                break
+                return False
             except ServiceError as error:
-                if delay is None:
-                    break
+                if delay is None or len(self._pending) > _CAPACITY:
+                    return False
                 _log.warning("turn %s is not stored yet: %s", turn.completion_id, error)
                 await asyncio.sleep(delay)
-        self._metrics.lost_turns.inc()
-        _log.error("turn %s could not be stored and is lost", turn.completion_id)
+        return False
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)

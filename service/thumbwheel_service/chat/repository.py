@@ -1,5 +1,7 @@
 """A chat's rows: its identity before the first byte, its whole turn with its event after the last token."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import insert, update
 from sqlmodel import Session, SQLModel
 
@@ -40,3 +42,17 @@ def complete(session: Session, tenant: str, turn: TurnCompleted) -> bool:
     append_events(session, [wrap(turn, tenant=tenant, event_id=f"{turn.completion_id}/turn")])
     flush_pending(session, turn.completion_id)
     return True
+
+
+def lose(session: Session, completion_ids: Sequence[str]) -> int:
+    """Mark those of them that are open as lost, and tell their feedback; returns how many."""
+    statement = (
+        update(_completion)
+        .where(_completion.c.completion_id.in_(completion_ids), _completion.c.status == "open")
+        .values(status="lost", finished_ms=now_ms())
+        .returning(_completion.c.completion_id)
+    )
+    lost = list(session.execute(statement).scalars())
+    for completion_id in lost:
+        flush_pending(session, completion_id)
+    return len(lost)

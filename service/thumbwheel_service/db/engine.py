@@ -1,12 +1,30 @@
-"""The SQLAlchemy engine of the service, tuned so that a commit means: on disk."""
+"""The SQLAlchemy engine of the service, tuned so that a commit means: on disk, and an outage is noticed soon."""
 
+import sqlite3
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
+
+from thumbwheel_service.errors import Unavailable
 
 _WRITERS_TURN = 0x7457
 """Key of the PostgreSQL advisory lock under which writing transactions take turns."""
+_LOCKED_SECONDS = 10
+"""How long a transaction waits for another one's lock."""
+_POSTGRES: dict[str, int] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+"""A server whose machine has vanished is given up after seconds, not after the kernel's quarter of an hour."""
+
+
+class DatabaseGone(Unavailable):
+    """The SQLite file was removed or replaced under us: what is written to the old one nobody would ever find."""
 
 
 def connect(url: str) -> Engine:
@@ -14,21 +32,60 @@ def connect(url: str) -> Engine:
     if url.startswith("postgresql://"):
         url = url.replace("postgresql://", "postgresql+psycopg://", 1)
     if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=8)
-        event.listen(engine, "connect", _tune_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    engine = create_engine(url, pool_size=8, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        return _sqlite(url)
+    engine = create_engine(url, pool_size=8, pool_pre_ping=True, hide_parameters=True, connect_args=_POSTGRES)
     event.listen(engine, "connect", _tune_postgres)
     event.listen(engine, "begin", _begin_postgres)
     return engine
 
 
-def _tune_sqlite(connection: Any, _record: Any) -> None:
+def _sqlite(url: str) -> Engine:
+    """Only the first call of a database's life makes its file: one that goes away later is never made anew, empty."""
+    file = Path(make_url(url).database or "").absolute()
+    file.touch()
+
+    def open_file() -> sqlite3.Connection:
+        return sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=_LOCKED_SECONDS, check_same_thread=False)
+
+    def remember(connection: Any, record: Any) -> None:
+        _tune_sqlite(connection)
+        record.info[_FILE] = _identity(file)
+
+    def begin(connection: Connection) -> None:
+        _require_in_place(connection, file)
+        _begin_sqlite(connection)
+
+    engine = create_engine(url, creator=open_file, pool_size=8, hide_parameters=True)
+    event.listen(engine, "connect", remember)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+_FILE = "thumbwheel_file"
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _require_in_place(connection: Connection, file: Path) -> None:
+    there = _identity(file)
+    if there is None:
+        raise DatabaseGone("the database file is gone")
+    if there != connection.info.get(_FILE):
+        connection.invalidate()
+        raise DatabaseGone("the database file was replaced")
+
+
+def _tune_sqlite(connection: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        "busy_timeout=30000",
+        f"busy_timeout={_LOCKED_SECONDS * 1000}",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
@@ -46,7 +103,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _tune_postgres(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = on")
-        cursor.execute("SET lock_timeout = '10s'")
+        cursor.execute(f"SET lock_timeout = '{_LOCKED_SECONDS}s'")
         cursor.execute("SET idle_in_transaction_session_timeout = '30s'")
     connection.commit()
 

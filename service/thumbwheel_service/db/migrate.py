@@ -5,8 +5,31 @@ from importlib.resources import files
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from thumbwheel.errors import ConfigurationError
+from thumbwheel_service.db.engine import connect
+from thumbwheel_service.db.trouble import is_trouble, reason_of
 
 VERSION_TABLE = "service_alembic_version"
+
+
+class NoDatabase(ConfigurationError):
+    """The database cannot be opened; the message says why."""
+
+
+def open_database(url: str) -> Engine:
+    """The engine of a database whose schema is up to date; raises `NoDatabase`."""
+    try:
+        engine = connect(url)
+        migrate(engine)
+    except OSError as error:
+        raise NoDatabase(f"THUMBWHEEL_DATABASE_URL: {error.filename}: {error.strerror}") from error
+    except SQLAlchemyError as error:
+        if not is_trouble(error):
+            raise
+        raise NoDatabase(f"the database of THUMBWHEEL_DATABASE_URL does not answer: {reason_of(error)}") from error
+    return engine
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:

@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
-from thumbwheel_service.errors import Unavailable
+from thumbwheel_service.db.trouble import is_trouble, reason_of
+from thumbwheel_service.errors import TooMany, Unavailable
 
 T = TypeVar("T")
 
@@ -21,20 +22,40 @@ class NotRead(Unavailable):
 class Reader:
     """Runs read-only functions of a `Session`, each in its own short transaction."""
 
-    def __init__(self, engine: Engine, *, threads: int = 4) -> None:
+    def __init__(self, engine: Engine, *, threads: int = 4, capacity: int = 4096, patience: float = 15.0) -> None:
         self._engine = engine
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="reader")
+        self._capacity = capacity
+        self._patience = patience
+        self._waiting = 0
 
     async def run(self, query: Callable[[Session], T]) -> T:
-        """The result of `query`; raises what it raises, and `Unavailable` when the database does not answer."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, query)
+        """The result of `query`; raises what it raises, `TooMany` when too many wait, and `Unavailable`.
+
+        The latter when the database fails, or has not answered within the reader's patience.
+        """
+        if self._waiting >= self._capacity:
+            raise TooMany("too many reads are waiting")
+        self._waiting += 1
+        limit = asyncio.timeout(self._patience)
+        try:
+            async with limit:
+                return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, query)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise NotRead("the database does not answer; try again") from error
+        finally:
+            self._waiting -= 1
 
     def _read(self, query: Callable[[Session], T]) -> T:
         try:
             with Session(self._engine, autoflush=False, expire_on_commit=False) as session:
                 return query(session)
-        except (OperationalError, InterfaceError) as error:
-            raise NotRead("the database does not answer; try again") from error
+        except SQLAlchemyError as error:
+            if not is_trouble(error):
+                raise
+            raise NotRead(f"the database does not answer ({reason_of(error)}); try again") from error
 
     def close(self) -> None:
         """Finish what runs; safe to call twice."""

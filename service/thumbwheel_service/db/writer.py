@@ -10,15 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
+from thumbwheel_service.db.trouble import is_trouble, reason_of
 from thumbwheel_service.errors import TooMany, Unavailable
 
 T = TypeVar("T")
 Notes = Mapping[str, Any]
 """What the units of a group left in `session.info`, e.g. which partitions of the log grew."""
 _log = logging.getLogger(__name__)
+PATIENCE_SECONDS = 15.0
+"""How long a caller waits; longer than a lock may be waited for, so that the database's own word comes first."""
 _CULPRITS = 8
 """So many units of one group may fail on the database's side before the whole group is refused."""
 
@@ -28,11 +31,15 @@ class WriterClosed(Unavailable):
 
 
 class NotWritten(Unavailable):
-    """The database did not accept the write: full, gone, or locked by somebody else. Nothing was stored."""
+    """The database did not confirm the write: it is full, gone, or locked by somebody else.
+
+    Nothing was acknowledged. Only where the connection broke during the commit itself may it still have been stored.
+    """
 
 
 class _Job(NamedTuple):
     unit: Callable[[Session], Any]
+    deadline: float
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
@@ -44,9 +51,9 @@ class _Outcome(NamedTuple):
 
 
 class _Culprit(Exception):
-    """A unit met an `OperationalError`: its transaction may be gone, so the others of the group start again."""
+    """The database failed under a unit: its transaction may be gone, so the others of the group start again."""
 
-    def __init__(self, job: _Job, error: OperationalError) -> None:
+    def __init__(self, job: _Job, error: SQLAlchemyError) -> None:
         super().__init__()
         self.job = job
         self.error = error
@@ -61,8 +68,11 @@ class Writer:
     its session. It neither commits nor rolls back.
     """
 
-    def __init__(self, engine: Engine, *, capacity: int = 4096, group: int = 256) -> None:
+    def __init__(
+        self, engine: Engine, *, capacity: int = 4096, group: int = 256, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._engine = engine
+        self._patience = patience
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._capacity = capacity
         self._group = group
@@ -90,17 +100,24 @@ class Writer:
         """Run `unit` durably; raises what it raises, `TooMany` when too many wait, `Unavailable` if nothing is stored.
 
         A cancelled caller leaves the unit running: whether it was stored is then unknown to it, as after any lost
-        connection.
+        connection. A unit that waited longer than the writer's patience is not begun any more.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        limit = asyncio.timeout(self._patience)
         with self._gate:
             if self._closed:
                 raise WriterClosed("the service is stopping")
             if self._jobs.qsize() >= self._capacity:
                 raise TooMany("too many writes are waiting")
-            self._jobs.put(_Job(unit, loop, future))
-        return await asyncio.shield(future)
+            self._jobs.put(_Job(unit, time.monotonic() + self._patience, loop, future))
+        try:
+            async with limit:
+                return await asyncio.shield(future)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise NotWritten("the database has not confirmed the write in time; try again") from error
 
     def close(self) -> None:
         """Finish what is queued, then stop the thread; safe to call twice."""
@@ -132,17 +149,22 @@ class Writer:
 
     def _write(self, jobs: list[_Job]) -> list[_Outcome]:
         """Commit a group; units that break the transaction are taken out and the others run again without them."""
-        refused: list[_Outcome] = []
+        now = time.monotonic()
+        refused = [_late(job) for job in jobs if job.deadline <= now]
+        jobs = [job for job in jobs if job.deadline > now]
+        culprits = 0
         while jobs:
             try:
                 return refused + self._commit(jobs)
             except _Culprit as culprit:
-                refused += _refuse([culprit.job], culprit.error)
-                jobs = [job for job in jobs if job is not culprit.job]
-                if culprit.error.connection_invalidated or len(refused) >= _CULPRITS:
-                    return refused + _refuse(jobs, culprit.error)
-            except Exception as error:
-                return refused + _refuse(jobs, error)
+                culprits += 1
+                error: Exception = culprit.error
+                is_over = culprits == _CULPRITS or getattr(error, "connection_invalidated", False)
+                out = jobs if is_over else [culprit.job]
+            except Exception as failure:
+                error, out = failure, jobs
+            refused += _refuse(out, error)
+            jobs = [] if out is jobs else [job for job in jobs if job not in out]
         return refused
 
     def _commit(self, jobs: list[_Job]) -> list[_Outcome]:
@@ -152,6 +174,7 @@ class Writer:
             Session(connection, autoflush=False, expire_on_commit=False) as session,
         ):
             with session.begin():
+                session.connection()
                 outcomes = [_run(session, job) for job in jobs]
             notes = dict(session.info)
         self._tell(len(jobs), time.perf_counter() - started, notes)
@@ -171,11 +194,9 @@ def _run(session: Session, job: _Job) -> _Outcome:
         with session.begin_nested():
             result = job.unit(session)
             session.flush()
-    except OperationalError as error:
-        raise _Culprit(job, error) from error
     except BaseException as error:
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
-            raise
+        if isinstance(error, SQLAlchemyError) and is_trouble(error):
+            raise _Culprit(job, error) from error
         session.expunge_all()
         return _Outcome(job, None, error)
     return _Outcome(job, result, None)
@@ -185,10 +206,15 @@ def _refuse(jobs: list[_Job], error: Exception) -> list[_Outcome]:
     _log.error("%d writes were refused: %s", len(jobs), error)
     outcomes: list[_Outcome] = []
     for job in jobs:
-        reason = NotWritten("the database did not accept the write; nothing was stored, try again")
+        reason = NotWritten(f"the database did not accept the write ({reason_of(error)}); try again")
         reason.__cause__ = error
         outcomes.append(_Outcome(job, None, reason))
     return outcomes
+
+
+def _late(job: _Job) -> _Outcome:
+    """Its caller has been told no already."""
+    return _Outcome(job, None, NotWritten("the database was busy for too long; try again"))
 
 
 def _answer(outcomes: list[_Outcome]) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from thumbwheel.bus import BusError, EventBus, EventConsumer, Record, TopicPartition
 from thumbwheel.internal import LogPosition
-from thumbwheel_service.errors import Gone, Unavailable
+from thumbwheel_service.errors import Gone, TooMany, Unavailable
 from thumbwheel_service.log.service import LogService
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class LogFollower:
             except Gone:
                 positions = []
                 continue
-            except Unavailable as error:
+            except (Unavailable, TooMany) as error:
                 await pauses.pause(error)
                 continue
             pauses.goes_on()

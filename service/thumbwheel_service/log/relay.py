@@ -15,7 +15,7 @@ from thumbwheel.events import TOPICS
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.tables import LogHead, LogRow, RelayRow
 from thumbwheel_service.db.writer import Writer
-from thumbwheel_service.errors import Unavailable
+from thumbwheel_service.errors import TooMany, Unavailable
 from thumbwheel_service.log import lease
 from thumbwheel_service.log.lease import NotMine
 from thumbwheel_service.log.signal import LogSignal
@@ -83,7 +83,7 @@ class Relay:
         try:
             await self._carry_on()
         finally:
-            with suppress(Unavailable):
+            with suppress(Unavailable, TooMany):
                 await self.release()
 
     async def _carry_on(self) -> None:
@@ -93,7 +93,7 @@ class Relay:
                 try:
                     await self._prepare()
                     carried = await self.carry()
-                except (BusError, Unavailable, NotMine) as error:
+                except (BusError, Unavailable, TooMany, NotMine) as error:
                     self._tell(0, str(error))
                     pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
                     failures += 1

@@ -1,22 +1,28 @@
 """Health, readiness and one look at both halves."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, insert, select
 from sqlmodel import Session, SQLModel
 
 import thumbwheel
+from thumbwheel.events import new_id
 from thumbwheel.types import ServiceStatus
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.tables import RouteRow
+from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.engine.protocol import BASE, PolicyEngine
-from thumbwheel_service.errors import Unavailable
+from thumbwheel_service.errors import ServiceError
 from thumbwheel_service.status.learner import LearnerView
 
 _tables = SQLModel.metadata.tables
+_PROOF_SECONDS = 3.0
+"""A database that takes longer to write a row is not fit for chats."""
+_PROOF_KEPT_SECONDS = 1.0
 
 
 class Health(Struct, frozen=True):
@@ -45,6 +51,7 @@ class StatusService:
 
     def __init__(
         self,
+        writer: Writer,
         reader: Reader,
         engine: PolicyEngine,
         learner: LearnerView,
@@ -53,6 +60,7 @@ class StatusService:
         bus: Literal["embedded", "kafka"],
         chats_in_flight: Callable[[], int],
     ) -> None:
+        self._writer = writer
         self._reader = reader
         self._engine = engine
         self._learner = learner
@@ -60,6 +68,9 @@ class StatusService:
         self._bus: Literal["embedded", "kafka"] = bus
         self._chats_in_flight = chats_in_flight
         self._started = time.monotonic()
+        self._proven = asyncio.Lock()
+        self._proof = ""
+        self._proven_at = float("-inf")
 
     async def status(self) -> ServiceStatus:
         """The service's figures and the learner's last report."""
@@ -80,16 +91,39 @@ class StatusService:
         )
 
     async def readiness(self) -> Readiness:
-        """Whether database and engine answer."""
-        try:
-            await self._reader.run(lambda session: session.execute(select(1)).one())
-        except Unavailable as error:
-            database = error.detail
-        else:
-            database = "ready"
+        """Whether the database takes writes and the engine answers."""
+        database = await self._database()
         health = self._engine.health()
         engine = health.state if not health.detail else f"{health.state}: {health.detail}"
         return Readiness(ready=database == "ready" and health.state == "ready", database=database, engine=engine)
+
+    async def _database(self) -> str:
+        """`ready`, or why nothing could be stored now: a full disk can still be read, so a row is really written.
+
+        Found out at most once a second, whoever asks how often.
+        """
+        async with self._proven:
+            if time.monotonic() - self._proven_at >= _PROOF_KEPT_SECONDS:
+                self._proof = await self._prove()
+                self._proven_at = time.monotonic()
+            return self._proof
+
+    async def _prove(self) -> str:
+        try:
+            async with asyncio.timeout(_PROOF_SECONDS):
+                await self._writer.run(_write_and_remove)
+        except TimeoutError:
+            return f"the database has not stored a row within {_PROOF_SECONDS:.0f} s"
+        except ServiceError as error:
+            return error.detail
+        return "ready"
+
+
+def _write_and_remove(session: Session) -> None:
+    table = _tables["unstored"]
+    row = {"completion_id": new_id("proof"), "tenant": "", "created_ms": 0}
+    session.execute(insert(table), row)
+    session.execute(delete(table).where(table.c.completion_id == row["completion_id"]))
 
 
 def _figures(session: Session) -> _Figures:

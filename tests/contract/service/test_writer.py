@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -143,6 +144,33 @@ async def test_a_full_queue_is_said_to_be_full(database: Engine) -> None:
     await asyncio.gather(first, *waiting)
     await asyncio.to_thread(writer.close)
     assert stored(database) == {"a", "b"}
+
+
+async def test_a_caller_is_told_no_in_time_and_what_waited_too_long_is_not_begun(database: Engine) -> None:
+    writer = Writer(database, patience=0.2)
+    hold = Hold()
+    first = asyncio.create_task(writer.run(hold))
+    await asyncio.to_thread(hold.entered.wait, 10)
+    began = time.monotonic()
+    results = await asyncio.gather(*[writer.run(store(name)) for name in "ab"], return_exceptions=True)
+    assert {type(r) for r in results} == {NotWritten}
+    assert time.monotonic() - began < 5
+    hold.go.set()
+    assert isinstance((await asyncio.gather(first, return_exceptions=True))[0], NotWritten)
+    assert await writer.run(store("c")) == "c"
+    await asyncio.to_thread(writer.close)
+    assert stored(database) == {"c"}
+
+
+async def test_no_content_of_what_failed_is_shown(
+    writer: Writer, database: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(session: Session) -> None:
+        session.execute(text("SELECT :secret FROM nowhere"), {"secret": "what ann wrote"})
+
+    (result,) = await as_one_group(writer, [broken])
+    assert isinstance(result, NotWritten | DBAPIError)
+    assert "what ann wrote" not in str(result) + caplog.text
 
 
 async def test_closing_finishes_what_waits_and_takes_nothing_new(database: Engine) -> None:

@@ -6,14 +6,20 @@ from typing import Any
 import msgspec
 import pytest
 from litestar.types import HTTPDisconnectEvent
-from sqlalchemy import event
+from sqlalchemy import event, select, update
 from sqlmodel import Session
 from tests.unit.service.chat.conftest import HELLO, Desk
+from tests.waiting import eventually
 
-from thumbwheel_service.chat.service import ServiceStopping
-from thumbwheel_service.db.tables import UnstoredRow
+from thumbwheel.events import FeedbackRecorded, decode
+from thumbwheel.types import Thumb
+from thumbwheel_service.chat.losses import Losses
+from thumbwheel_service.chat.recorder import TurnRecorder
+from thumbwheel_service.chat.service import ChatService, ServiceStopping
+from thumbwheel_service.db.tables import CompletionRow, LogRow, UnstoredRow
 from thumbwheel_service.engine.protocol import ChatRefused, EngineDown
 from thumbwheel_service.errors import TooMany, Unavailable
+from thumbwheel_service.feedback.service import put
 from thumbwheel_service.policies.router import Served, UnknownModel
 
 
@@ -241,3 +247,46 @@ async def test_a_turn_waits_for_a_database_that_comes_back(desk: Desk) -> None:
         session.commit()
     await desk.recorder.drain()
     assert [told.completion_id for told in desk.events()] == [turn.stamp.completion_id]
+
+
+async def test_a_turn_that_cannot_be_stored_is_lost_and_its_feedback_told(desk: Desk) -> None:
+    recorder = TurnRecorder(
+        desk.writer, desk.metrics, owner="me/boot", retries=(0.01,), losses=Losses(desk.writer, pause=0.01)
+    )
+    chats = ChatService(desk.engine, desk.router, recorder, desk.metrics, limit=4)
+    desk.engine.hold()
+    turn = chats.begin("default", msgspec.json.encode(HELLO), {})
+    completion_id = turn.stamp.completion_id
+    await eventually(lambda: desk.row(completion_id))
+    await desk.writer.run(lambda session: put(session, "default", Thumb(completion_id=completion_id, value="up")))
+    rename(desk, "log", "away")
+    desk.engine.go_on()
+    await turn.answer()
+    await eventually(lambda: desk.metrics.lost_turns._value.get() == 1.0)
+    rename(desk, "away", "log")
+    await eventually(lambda: (row := desk.row(completion_id)) and row.status == "lost")
+    await recorder.drain()
+    with Session(desk.database) as session:
+        (told,) = [decode(value).event for value in session.execute(select(LogRow.value)).scalars()]
+    assert isinstance(told, FeedbackRecorded)
+    assert (told.completion_id, told.turn_status, told.answer) == (completion_id, "lost", None)
+
+
+async def test_an_identity_that_came_too_late_does_not_stay_open(desk: Desk) -> None:
+    """The commit was in doubt: the client was told no, and the row turned out to be there."""
+    losses = Losses(desk.writer, pause=0.01)
+    turn = desk.begin()
+    await turn.answer()
+    await desk.recorder.drain()
+    late = turn.stamp.completion_id
+    await desk.writer.run(lambda session: session.execute(update(CompletionRow).values(status="open")))
+    losses.add(late)
+    losses.add("never-there")
+    await eventually(lambda: (row := desk.row(late)) and row.status == "lost")
+    await losses.close()
+
+
+def rename(desk: Desk, table: str, other: str) -> None:
+    with Session(desk.database) as session:
+        session.connection().exec_driver_sql(f"ALTER TABLE {table} RENAME TO {other}")
+        session.commit()

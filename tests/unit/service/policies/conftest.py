@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlmodel import Session, SQLModel
 from tests.adapters import published, write_adapter, write_artifact, write_base
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngine, served_from
 
 from thumbwheel.artifact import base_fingerprint
 from thumbwheel.events import Event, decode
@@ -16,7 +16,6 @@ from thumbwheel_service.db.engine import connect
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.tables import LogRow, PolicyRow
 from thumbwheel_service.db.writer import Writer
-from thumbwheel_service.engine.protocol import ModelInfo
 from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.policies.artifacts import ArtifactShelf
 from thumbwheel_service.policies.candidates import CandidateService
@@ -35,17 +34,7 @@ class Wheel:
         self.store = folder / "store"
         base = write_base(folder / "base")
         self.fingerprint = base_fingerprint(base)
-        info = ModelInfo(
-            model=str(base),
-            path=base,
-            fingerprint=self.fingerprint,
-            max_model_len=128,
-            max_lora_rank=16,
-            vocab_size=100,
-            dtype="float32",
-            chat_template="model",
-        )
-        self.engine = FakeEngine(info=info)
+        self.engine = FakeEngine(info=served_from(base))
         self.router = Router("thumbwheel")
         self.writer, self.reader, self.metrics = Writer(database), Reader(database), Metrics()
         self.shelf = ArtifactShelf(self.store, folder / private, KEY, reserved=frozenset({"thumbwheel"}))

@@ -1,0 +1,93 @@
+"""A service process with everything real but the engine: `python -m tests.service_process` serves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+from tests.brokers import free_port_pair
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class ServiceProcess:
+    """Started, killed and started again on the same state; `settings` are the variables without their prefix."""
+
+    def __init__(self, data: Path, *, within: Sequence[str] = (), **settings: str) -> None:
+        self.data = data
+        self.port = free_port_pair()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = data.with_name(f"{data.name}-{self.port}.log")
+        self._within = within
+        self._settings = {"DATA": str(data), "PORT": str(self.port), **{k.upper(): v for k, v in settings.items()}}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        own = {f"THUMBWHEEL_{name}": value for name, value in self._settings.items()}
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*self._within, sys.executable, "-m", "tests.service_process"],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **own},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_ready(self, seconds: float = 90.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._is_ready():
+            assert self.is_alive, self.log.read_text()
+            assert time.monotonic() < deadline, f"the service does not get ready: {self.log.read_text()}"
+            time.sleep(0.05)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, how: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=5.0).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def main() -> int:
+    from tests.fake_engine import FakeEngine, served_from
+
+    from thumbwheel_service.server import run
+    from thumbwheel_service.settings import from_environment
+
+    return run(
+        from_environment(), lambda given: FakeEngine(info=served_from(Path(given.model)) if given.model else None)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

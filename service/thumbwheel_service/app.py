@@ -173,7 +173,15 @@ def _core(settings: Settings, writer: Writer, reader: Reader) -> Core:
     if settings.bus == "kafka":
         bus = _kafka(settings)
         follower = BusFollower(bus)
-        relay = Relay(bus, writer, reader, signal, owner, make_topics=bus.ensure_topics)
+        relay = Relay(
+            bus,
+            writer,
+            reader,
+            signal,
+            owner,
+            make_topics=bus.ensure_topics,
+            lease_seconds=settings.relay_lease_seconds,
+        )
         relay.observe(metrics.relay_attempted)
     return Core(writer, reader, log, follower, metrics, bus, relay, owner)
 

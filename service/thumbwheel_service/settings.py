@@ -73,6 +73,8 @@ class Settings:
     """`PROMOTE`: `manual` moves the route only when a person says so."""
     replica: str = ""
     """`REPLICA`: stable name of this replica, by which it finds the turns it left open; default the host's name."""
+    relay_lease_seconds: float = 20.0
+    """`RELAY_LEASE_SECONDS`: so long after a process died, another one carries on to Kafka what it had in hand."""
     learner_silent_seconds: float = 120.0
     """`LEARNER_SILENT_SECONDS`: after that long without a report the status shows the learner as stopped."""
     limits: Limits = field(default_factory=Limits)
@@ -101,6 +103,8 @@ class Settings:
             raise BadSetting("THUMBWHEEL_BUS=kafka needs THUMBWHEEL_KAFKA_BOOTSTRAP=host:port")
         if not self.model_alias or "/" in self.model_alias:
             raise BadSetting("THUMBWHEEL_MODEL_ALIAS must be a name without a slash")
+        if not 1.0 <= self.relay_lease_seconds < math.inf:
+            raise BadSetting(f"THUMBWHEEL_RELAY_LEASE_SECONDS must be at least 1, not {self.relay_lease_seconds}")
         if "/" in self.replica:
             raise BadSetting("THUMBWHEEL_REPLICA must be a name without a slash")
         if self.data.exists() and not self.data.is_dir():
@@ -151,6 +155,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         signing_key_file=Path(given.get("SIGNING_KEY", "")).expanduser(),
         promote=cast(Literal["auto", "manual"], _one_of(given, "PROMOTE", ("auto", "manual"), "auto")),
         replica=given.get("REPLICA", ""),
+        relay_lease_seconds=_number(given, "RELAY_LEASE_SECONDS", float, 20.0),
         learner_silent_seconds=_number(given, "LEARNER_SILENT_SECONDS", float, 120.0),
         limits=_limits(given),
     )

@@ -27,9 +27,10 @@ _BATCH = 500
 _BATCH_BYTES = 4 << 20
 _IDLE_SECONDS = 1.0
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-_LEASE_SECONDS = 20.0
+LEASE_SECONDS = 20.0
 """Longer than an append may take, so that a relay that is alive never loses a lease."""
-_RENEW_SECONDS = 5.0
+_RENEWALS = 4
+"""So often is a lease renewed before it would run out."""
 _LONG_AGO = float("-inf")
 
 
@@ -61,8 +62,10 @@ class Relay:
         owner: Owner,
         *,
         make_topics: Callable[[], object] | None = None,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._bus = bus
+        self._lease_seconds = lease_seconds
         self._owner = owner
         self._held: dict[TopicPartition, int] = {}
         self._renewed = _LONG_AGO
@@ -138,10 +141,10 @@ class Relay:
 
     async def _hold(self) -> Mapping[TopicPartition, int]:
         """Our leases, renewed now and then, with those that others left."""
-        if time.monotonic() - self._renewed >= _RENEW_SECONDS:
+        if time.monotonic() - self._renewed >= self._lease_seconds / _RENEWALS:
             asked = time.monotonic()
             self._held = await self._writer.run(
-                lambda session: lease.take(session, self._owner, PARTITIONS, int(_LEASE_SECONDS * 1000))
+                lambda session: lease.take(session, self._owner, PARTITIONS, int(self._lease_seconds * 1000))
             )
             self._renewed = asked
         return self._held

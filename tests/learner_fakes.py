@@ -91,6 +91,11 @@ class MemoryConsumer:
             found += records
         return self._bus.deliver(found)
 
+    def caught_up(self) -> bool:
+        """Whether nothing is left."""
+        self._bus.check()
+        return all(offset >= len(self._bus.logs[partition]) for partition, offset in self.position.items())
+
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read from there next."""
         self.position[partition] = offset

@@ -20,15 +20,15 @@ from thumbwheel_learner.store.session import reading, writing
 log = logging.getLogger(__name__)
 TOPICS_READ = (TURNS.name, FEEDBACK.name, POLICIES.name, CONTROL.name)
 GROUP = "thumbwheel-learner"
-_REFUSED = (DBAPIError, ValueError, ArithmeticError)
-"""What databases and drivers raise for a value they cannot hold (an `OperationalError` is not about the value)."""
+_REFUSED = (DBAPIError, ValueError, ArithmeticError, RecursionError)
+"""What a value raises that database, driver or encoder cannot hold (an `OperationalError` is not about the value)."""
 
 
 class Stored(NamedTuple):
-    """What one committed batch brought: records per topic, dead letters, and how far each partition is stored."""
+    """What one committed batch brought: records and dead letters per topic, how far each partition is stored."""
 
     records: Mapping[str, int]
-    dead_letters: int
+    dead_letters: Mapping[str, int]
     offsets: Mapping[TopicPartition, int]
 
 
@@ -118,7 +118,7 @@ class Consumer:
         if stored.offsets:
             consumer.report(stored.offsets)
             self._on_stored(stored)
-        return sum(stored.records.values()) + stored.dead_letters
+        return sum(stored.records.values()) + sum(stored.dead_letters.values())
 
     def close(self) -> None:
         """Leave the bus; safe to call twice."""
@@ -168,10 +168,7 @@ class Consumer:
                 log.error("a batch was refused by the store (%s); storing its records one by one", error)
                 self._commit_singly(accepted, rejected)
             self._next.update(reached)
-        counts: dict[str, int] = defaultdict(int)
-        for item in accepted:
-            counts[item.record.topic] += 1
-        return Stored(counts, len(rejected), reached)
+        return Stored(_by_topic(accepted), _by_topic(rejected), reached)
 
     def _examine(
         self,
@@ -186,7 +183,7 @@ class Consumer:
             try:
                 accepted.append(Accepted(record, examine(record)))
             except ContractBroken as error:
-                log.error("dead letter %s/%d@%d: %s", *partition, record.offset, error)
+                log.error("dead letter %s/%d/%d: %r", *partition, record.offset, str(error))
                 rejected.append(Rejected(record, str(error)))
             except NewerSchema as error:
                 self._pause(partition, record, error)
@@ -273,3 +270,10 @@ class Consumer:
             log.info("reading goes on")
             self._troubled, self._complained = False, ""
             self._on_trouble(None)
+
+
+def _by_topic(items: Sequence[Accepted] | Sequence[Rejected]) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for item in items:
+        counts[item.record.topic] += 1
+    return counts

@@ -17,6 +17,7 @@ from thumbwheel.artifact import base_fingerprint, signing_key
 from thumbwheel.bus import EventBus
 from thumbwheel.bus.connect import connect_bus
 from thumbwheel.template import PLAIN_CHAT_TEMPLATE, has_chat_template
+from thumbwheel_learner.announce import Announcer
 from thumbwheel_learner.base import resolve_base
 from thumbwheel_learner.consume import Consumer, Stored, Trouble
 from thumbwheel_learner.live import live_parent
@@ -95,6 +96,7 @@ class Parts:
         self.publisher = Publisher(
             self.engine, self.bus, store=settings.artifacts, key=self.key, promote=settings.promote
         )
+        self.announcer = Announcer(self.engine, self.bus)
         self.consumer = Consumer(self.engine, self.bus, on_stored=self._stored, on_trouble=self._trouble)
 
     def __enter__(self) -> "Parts":
@@ -107,10 +109,14 @@ class Parts:
     def learn(self, make_stages: StageMaker) -> None:
         """Consume, schedule and report until `stop` is set."""
         settings = self.settings
-        consuming = threading.Thread(target=self.consumer.run, args=(self.stop,), name="consume")
+        working = [
+            threading.Thread(target=part.run, args=(self.stop,), name=name)
+            for name, part in (("consume", self.consumer), ("announce", self.announcer))
+        ]
         schedule: Schedule | None = None
         with self.metrics.serve(settings.metrics_port):
-            consuming.start()
+            for thread in working:
+                thread.start()
             try:
                 schedule = self._schedule(make_stages(self))
                 self._tidy()
@@ -121,7 +127,9 @@ class Parts:
                 self.stop.set()
                 if schedule is not None:
                     schedule.stop()
-                consuming.join()
+                self.announcer.wake()
+                for thread in working:
+                    thread.join()
                 self.reporter.resting("stopped", "stopped")
                 self.reporter.send(force=True)
 
@@ -175,6 +183,8 @@ class Parts:
 
     def _stored(self, stored: Stored) -> None:
         self.metrics.stored(stored)
+        if stored.dead_letters:
+            self.announcer.wake()
 
     def _trouble(self, trouble: Trouble | None) -> None:
         self.metrics.trouble(trouble)

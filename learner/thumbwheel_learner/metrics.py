@@ -17,7 +17,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         make: dict[str, Any] = {"namespace": "thumbwheel_learner", "registry": self.registry}
         self.records = Counter("records_total", "Records stored, by topic.", ["topic"], **make)
-        self.dead_letters = Counter("dead_letters_total", "Records that broke the contract.", **make)
+        self.dead_letters = Counter("dead_letters_total", "Records that broke the contract.", ["topic"], **make)
         self.troubles = Counter("troubles_total", "Times that reading could not go on, by kind.", ["kind"], **make)
         self.offset = Gauge("stored_offset", "Next offset to store.", ["topic", "partition"], **make)
         self.runs = Counter("runs_total", "Training runs that are over, by outcome.", ["outcome"], **make)
@@ -34,7 +34,8 @@ class Metrics:
         """A batch was committed."""
         for topic, count in batch.records.items():
             self.records.labels(topic).inc(count)
-        self.dead_letters.inc(batch.dead_letters)
+        for topic, count in batch.dead_letters.items():
+            self.dead_letters.labels(topic).inc(count)
         for (topic, partition), offset in batch.offsets.items():
             self.offset.labels(topic, str(partition)).set(offset)
 

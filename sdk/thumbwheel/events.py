@@ -30,7 +30,8 @@ FEEDBACK = Topic(name="thumbwheel.feedback", partitions=4, compacted=False)
 POLICIES = Topic(name="thumbwheel.policies", partitions=1, compacted=True)
 CONTROL = Topic(name="thumbwheel.control", partitions=1, compacted=False)
 LEARNER = Topic(name="thumbwheel.learner", partitions=1, compacted=True)
-TOPICS: dict[str, Topic] = {t.name: t for t in (TURNS, FEEDBACK, POLICIES, CONTROL, LEARNER)}
+DEAD_LETTERS = Topic(name="thumbwheel.dead-letters", partitions=1, compacted=True)
+TOPICS: dict[str, Topic] = {t.name: t for t in (TURNS, FEEDBACK, POLICIES, CONTROL, LEARNER, DEAD_LETTERS)}
 
 
 class TurnCompleted(Struct, frozen=True, kw_only=True, tag="turn_completed", tag_field="type"):
@@ -128,6 +129,41 @@ class LearnerReported(Struct, frozen=True, kw_only=True, tag="learner_reported",
     schema_version: int = 1
 
 
+class DeadLettered(Struct, frozen=True, kw_only=True, tag="dead_lettered", tag_field="type"):
+    """A record that cannot be used, as it came (topic dead-letters, key `<topic>/<partition>/<offset>`).
+
+    `key` and `value` are bytes (base64 in JSON). What is too large to travel once more is cut, and `whole` is false:
+    `size` and `sha256` are those of the uncut value, which the store of the one who reported it keeps.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    key: bytes
+    value: bytes
+    whole: bool = True
+    size: int
+    sha256: str
+    created_ms: int
+    reported_by: str = "learner"
+    schema_version: int = 1
+
+
+class DeadLetterSettled(Struct, frozen=True, kw_only=True, tag="dead_letter_settled", tag_field="type"):
+    """An operator is done with a dead letter (topic dead-letters, key `settled/<topic>/<partition>/<offset>`).
+
+    Under a key of its own: who reads the source anew reports its letters anew, and that must not open them again.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    outcome: Literal["replayed", "dismissed"]
+    created_ms: int
+    schema_version: int = 1
+
+
 Event = (
     TurnCompleted
     | FeedbackRecorded
@@ -136,6 +172,8 @@ Event = (
     | PolicyRejected
     | LearnerCommand
     | LearnerReported
+    | DeadLettered
+    | DeadLetterSettled
 )
 
 
@@ -174,7 +212,10 @@ def encode(envelope: Envelope) -> bytes:
 
 def decode(value: bytes) -> Envelope:
     """Parse bytes from the bus; raises `msgspec.ValidationError` (or `DecodeError`) on what is not an event."""
-    return _decoder.decode(value)
+    try:
+        return _decoder.decode(value)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"JSON is malformed: {error}") from error
 
 
 def topic_and_key(event: Event) -> tuple[Topic, str]:
@@ -194,6 +235,15 @@ def topic_and_key(event: Event) -> tuple[Topic, str]:
             return CONTROL, "learner"
         case LearnerReported():
             return LEARNER, "status"
+        case DeadLettered():
+            return DEAD_LETTERS, letter_id(event)
+        case DeadLetterSettled():
+            return DEAD_LETTERS, f"settled/{letter_id(event)}"
+
+
+def letter_id(letter: DeadLettered | DeadLetterSettled) -> str:
+    """What a dead letter is called: where it lay."""
+    return f"{letter.topic}/{letter.partition}/{letter.offset}"
 
 
 def to_builtins(value: Any) -> Any:

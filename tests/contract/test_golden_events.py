@@ -8,6 +8,8 @@ import pytest
 
 from thumbwheel import events
 from thumbwheel.events import (
+    DeadLettered,
+    DeadLetterSettled,
     Envelope,
     Event,
     FeedbackRecorded,
@@ -114,6 +116,20 @@ NOW: dict[str, Event] = {
             last_run={"version": "v4"},
         )
     ),
+    "dead_lettered": DeadLettered(
+        topic="thumbwheel.feedback",
+        partition=2,
+        offset=41,
+        reason="not an event: JSON is malformed",
+        key=b"fb-\xff",
+        value=b'{"half',
+        size=6,
+        sha256="cd" * 32,
+        created_ms=1_700_000_008_000,
+    ),
+    "dead_letter_settled": DeadLetterSettled(
+        topic="thumbwheel.feedback", partition=2, offset=41, outcome="replayed", created_ms=1_700_000_009_000
+    ),
 }
 
 
@@ -150,3 +166,14 @@ def test_an_old_golden_parses(path: Path) -> None:
 def test_a_golden_of_today_parses_into_what_was_meant(name: str) -> None:
     event = NOW[name]
     assert events.decode((GOLDEN / f"{name}.v{event.schema_version}.json").read_bytes()) == envelope(event)
+
+
+def test_bytes_that_are_no_text_are_no_event_either() -> None:
+    for value in (b'{"event_id":"\xff"}', b'{"tenant":' + b"[" * 100_000, b""):
+        with pytest.raises(msgspec.DecodeError):
+            events.decode(value)
+
+
+def test_settling_a_dead_letter_never_takes_its_place() -> None:
+    keys = {events.topic_and_key(NOW[name])[1] for name in ("dead_lettered", "dead_letter_settled")}
+    assert keys == {"thumbwheel.feedback/2/41", "settled/thumbwheel.feedback/2/41"}

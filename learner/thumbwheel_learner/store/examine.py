@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from thumbwheel.bus import Record
 from thumbwheel.events import (
+    DeadLettered,
+    DeadLetterSettled,
     Envelope,
     Event,
     FeedbackRecorded,
@@ -31,6 +33,8 @@ KNOWN_SCHEMAS: dict[str, int] = {
         PolicyRejected,
         LearnerCommand,
         LearnerReported,
+        DeadLettered,
+        DeadLetterSettled,
     )
 }
 """The newest schema version of each event that this learner understands."""
@@ -71,7 +75,7 @@ def examine(record: Record) -> Envelope:
     """Parse and check one record; raises `ContractBroken` or `NewerSchema`."""
     try:
         envelope = decode(record.value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         _refuse_newer(record)
         raise ContractBroken(f"not an event: {error}") from error
     event = envelope.event

@@ -10,8 +10,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, col, select
 
-from thumbwheel.bus import Record, TopicPartition
+from thumbwheel.bus import Record, TopicPartition, key_bytes
 from thumbwheel.events import (
+    DeadLettered,
+    DeadLetterSettled,
     Envelope,
     FeedbackRecorded,
     LearnerCommand,
@@ -38,6 +40,7 @@ from thumbwheel_learner.store.tables import (
 
 K = TypeVar("K")
 
+_LONGEST_REASON = 2_000
 STATUS_RANK = {"open": 0, "lost": 1, "cut": 2, "complete": 3}
 
 
@@ -94,7 +97,7 @@ def store_batch(session: Session, accepted: Sequence[Accepted], rejected: Sequen
                     "created_ms": event.created_ms,
                     "handled": False,
                 }
-            case LearnerReported():
+            case LearnerReported() | DeadLettered() | DeadLetterSettled():
                 pass
     _keep_highest(session, TurnRow, turns.values(), ("tenant", "completion_id"), _TURN_ORDER)
     _keep_highest(session, FeedbackRow, feedback.values(), ("tenant", "feedback_id"), _FEEDBACK_ORDER)
@@ -160,11 +163,18 @@ def _dead_letter(item: Rejected, now: int) -> dict[str, Any]:
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
-        "reason": reason.replace("\0", "\\0"),
-        "key": record.key.encode("utf-8", "surrogatepass"),
+        "reason": _storable(reason),
+        "key": key_bytes(record.key),
         "value": record.value,
         "created_ms": now,
+        "announced": False,
     }
+
+
+def _storable(reason: str) -> str:
+    """What every database can hold: a reason may quote the record that it speaks of."""
+    said = reason.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return said if len(said) <= _LONGEST_REASON else f"{said[:_LONGEST_REASON]}…"
 
 
 def _keep(rows: dict[K, dict[str, Any]], key: K, row: dict[str, Any], order: tuple[str, ...]) -> None:

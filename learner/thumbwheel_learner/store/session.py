@@ -7,6 +7,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import Connection
 from sqlmodel import Session
@@ -35,7 +36,8 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     config.set_main_option("script_location", str(folder))
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         config.attributes["connection"] = connection
-        if revision == "base":
+        now = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+        if revision == "base" or (revision != "head" and now is not None and revision < now):
             command.downgrade(config, revision)
         else:
             command.upgrade(config, revision)

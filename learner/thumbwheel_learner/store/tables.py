@@ -105,6 +105,8 @@ class DeadLetterRow(LearnerTable, table=True):
     key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     value: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_ms: int = Field(sa_type=_BIG)
+    announced: bool = False
+    """Whether operators can see it on the bus."""
 
 
 class SnapshotRow(LearnerTable, table=True):

@@ -9,6 +9,8 @@ from thumbwheel.bus.protocol import (
     OffsetOutOfRange,
     Record,
     TopicPartition,
+    key_bytes,
+    key_text,
     partition_of,
 )
 
@@ -21,5 +23,7 @@ __all__ = [
     "OffsetOutOfRange",
     "Record",
     "TopicPartition",
+    "key_bytes",
+    "key_text",
     "partition_of",
 ]

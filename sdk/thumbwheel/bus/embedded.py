@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import httpx
 import msgspec
@@ -35,6 +35,7 @@ T = TypeVar("T")
 _MAX_RECORDS = 1024
 _MAX_BYTES = 4 << 20
 _MAX_WAIT_MS = 10_000
+_PAGE = 500
 _ANSWER_S = 10.0
 
 
@@ -69,10 +70,11 @@ class EmbeddedBus:
                 positions[at] = start(at)
         return EmbeddedConsumer(self.read, positions)
 
-    def read(self, positions: Mapping[TopicPartition, int], wait_ms: int) -> list[Record]:
+    def read(self, positions: Mapping[TopicPartition, int], wait_ms: int, limit: int = _PAGE) -> list[Record]:
         """Records from these offsets on, waiting up to `wait_ms` for the first; raises as `poll` does."""
         asked = LogRead(
             positions=[LogPosition(at.topic, at.partition, offset) for at, offset in positions.items()],
+            limit=limit,
             wait_ms=wait_ms,
         )
         answer = self._post("/internal/log/read", asked, LogPages, patience_s=wait_ms / 1000 + _ANSWER_S)
@@ -127,12 +129,16 @@ class EmbeddedBus:
         self.close()
 
 
+class _Read(Protocol):
+    """`EmbeddedBus.read`."""
+
+    def __call__(self, positions: Mapping[TopicPartition, int], wait_ms: int, limit: int = _PAGE) -> list[Record]: ...
+
+
 class EmbeddedConsumer:
     """Positions in the partitions of some topics; one thread at a time."""
 
-    def __init__(
-        self, read: Callable[[Mapping[TopicPartition, int], int], list[Record]], positions: dict[TopicPartition, int]
-    ) -> None:
+    def __init__(self, read: _Read, positions: dict[TopicPartition, int]) -> None:
         self._read = read
         self._positions = positions
         self._closed = False
@@ -150,6 +156,10 @@ class EmbeddedConsumer:
         for record in records:
             self._positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
         return records
+
+    def caught_up(self) -> bool:
+        """Whether there is nothing more to read; see `EventConsumer`."""
+        return not self._read(self._positions, 0, limit=1)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read `partition` from `offset` next."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from thumbwheel.bus.kafka_consumer import CONSUMER, KafkaConsumer
 from thumbwheel.bus.kafka_driver import BLOCK_MS, Driver, errors, known_topic, translated
-from thumbwheel.bus.protocol import BusUnavailable, EventConsumer, NewRecord, TopicPartition, partition_of
+from thumbwheel.bus.protocol import BusUnavailable, EventConsumer, NewRecord, TopicPartition, key_bytes, partition_of
 from thumbwheel.events import TOPICS, Topic
 
 EVENT_ID_HEADER = "event_id"
@@ -61,7 +61,7 @@ class KafkaBus:
                 producer.send(
                     self._prefix + record.topic,
                     value=record.value,
-                    key=record.key.encode(),
+                    key=key_bytes(record.key),
                     headers=[(EVENT_ID_HEADER, record.event_id.encode())],
                     partition=partition_of(record.key, known_topic(record.topic).partitions),
                 )

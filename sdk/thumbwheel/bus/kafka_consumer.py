@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from thumbwheel.bus.kafka_driver import BLOCK_MS, RebalanceListener, errors, kafka, known_topic, translated
-from thumbwheel.bus.protocol import BusUnavailable, OffsetOutOfRange, Record, TopicPartition
+from thumbwheel.bus.protocol import BusUnavailable, OffsetOutOfRange, Record, TopicPartition, key_text
 
 log = logging.getLogger(__name__)
 _PROBE_AFTER_S = 2.0
@@ -111,12 +111,14 @@ class KafkaConsumer:
             return []
         self._heard = time.monotonic()
         unpositioned = self._assigned.waiting()
-        return [
-            Record(at.topic.removeprefix(self._prefix), at.partition, one.offset, (one.key or b"").decode(), one.value)
-            for at, batch in batches.items()
-            if at not in unpositioned
-            for one in batch
-        ]
+        return [self._record(at, one) for at, batch in batches.items() if at not in unpositioned for one in batch]
+
+    def _record(self, at: Any, found: Any) -> Record:
+        """Whatever somebody may have written: a key that is no text, or nothing at all as key or value."""
+        partition = self._ours(at)
+        return Record(
+            partition.topic, partition.partition, found.offset, key_text(found.key or b""), found.value or b""
+        )
 
     def _check_alive(self) -> None:
         """Silence means nothing new or nobody there; now and then ask which."""
@@ -131,6 +133,15 @@ class KafkaConsumer:
         except errors.KafkaError as error:
             raise translated(error) from error
         self._heard = time.monotonic()
+
+    def caught_up(self) -> bool:
+        """Whether everything has been read; asks the brokers where the partitions end. See `EventConsumer`."""
+        self._position()
+        try:
+            ends = self._driver.end_offsets(list(self._driver.assignment() or ()), timeout_ms=2 * BLOCK_MS)
+            return all((self._driver.position(at) or 0) >= end for at, end in ends.items())
+        except errors.KafkaError as error:
+            raise translated(error) from error
 
     def _ours(self, partition: Any) -> TopicPartition:
         return TopicPartition(partition.topic.removeprefix(self._prefix), partition.partition)

@@ -48,7 +48,17 @@ class Record(NamedTuple):
 
 def partition_of(key: str, partitions: int) -> int:
     """The partition of a key, the same on every bus and in every process."""
-    return zlib.crc32(key.encode()) % partitions
+    return zlib.crc32(key_bytes(key)) % partitions
+
+
+def key_text(key: bytes) -> str:
+    """A key as it lies on a bus, which may be any bytes; `key_bytes` gives them back."""
+    return key.decode("utf-8", "surrogateescape")
+
+
+def key_bytes(key: str) -> bytes:
+    """The bytes of a key."""
+    return key.encode("utf-8", "surrogateescape")
 
 
 class EventConsumer(Protocol):
@@ -56,6 +66,13 @@ class EventConsumer(Protocol):
 
     def poll(self, timeout_s: float) -> list[Record]:
         """The next records in offset order per partition, at once when there are any, else after `timeout_s` none.
+
+        Raises `BusUnavailable`, `OffsetOutOfRange`.
+        """
+        ...
+
+    def caught_up(self) -> bool:
+        """Whether `poll` has returned all that was on its partitions at this moment: the end of a topic read whole.
 
         Raises `BusUnavailable`, `OffsetOutOfRange`.
         """

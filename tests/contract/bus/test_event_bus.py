@@ -157,6 +157,22 @@ def test_a_compacted_topic_keeps_at_least_the_last_record_of_every_key(arena: Ar
     assert [r.offset for r in got] == sorted({r.offset for r in got})
 
 
+def test_a_topic_is_read_whole_up_to_where_it_ends(arena: Arena) -> None:
+    with arena.bus() as bus:
+        consumer = bus.consumer([FEEDBACK.name, POLICIES.name], group=None, start=from_start)
+        assert consumer.caught_up()
+        for key in ("ann", "bob", "cem"):
+            bus.append([*records(key, 4), *records(key, 2, POLICIES.name)])
+        got: list[Record] = []
+        while not consumer.caught_up():
+            got += consumer.poll(5)
+        assert {r.key: r.value for r in got if r.topic == POLICIES.name}.keys() == {"ann", "bob", "cem"}
+        assert len([r for r in got if r.topic == FEEDBACK.name]) == 12
+        bus.append(records("ann", 1))
+        assert not consumer.caught_up()
+        consumer.close()
+
+
 def test_a_group_reads_from_the_owners_offsets_whatever_was_reported(arena: Arena) -> None:
     with arena.bus() as bus:
         bus.append(records("ann", 6, CONTROL.name))

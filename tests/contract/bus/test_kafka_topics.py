@@ -8,7 +8,7 @@ from tests.brokers import Broker
 from thumbwheel.bus import partition_of
 from thumbwheel.bus.kafka import MAX_MESSAGE_BYTES, KafkaBus
 from thumbwheel.cli import main
-from thumbwheel.events import FEEDBACK, POLICIES, TOPICS
+from thumbwheel.events import CONTROL, FEEDBACK, POLICIES, TOPICS
 
 pytestmark = pytest.mark.kafka
 
@@ -91,3 +91,26 @@ def test_a_key_is_where_our_hash_says_and_carries_its_event_id(broker: Broker, p
     finally:
         reader.close()
     assert (record.key, record.value, record.headers) == (b"ann", b"value", [("event_id", b"ev-1")])
+
+
+def test_what_others_wrote_is_read_whatever_it_is(broker: Broker, prefix: str) -> None:
+    import kafka
+
+    from thumbwheel.bus import NewRecord, key_bytes
+
+    odd = [(b"\xff key", b"value"), (b"deleted", None), (None, b"value")]
+    with KafkaBus(broker.bootstrap, topic_prefix=prefix) as bus:
+        bus.ensure_topics()
+        foreign = kafka.KafkaProducer(bootstrap_servers=broker.bootstrap)
+        for key, value in odd:
+            foreign.send(prefix + CONTROL.name, key=key, value=value).get(10)
+        foreign.close()
+        consumer = bus.consumer([CONTROL.name], group=None, start=lambda at: 0)
+        got: list[tuple[bytes, bytes]] = []
+        while not consumer.caught_up():
+            got += [(key_bytes(record.key), record.value) for record in consumer.poll(5)]
+        assert got == [(key or b"", value or b"") for key, value in odd]
+        bus.append([NewRecord(CONTROL.name, "\udcff key", "ev-2", b"again")])
+        [again] = consumer.poll(10)
+        assert key_bytes(again.key) == b"\xff key"
+        consumer.close()

@@ -13,10 +13,12 @@ from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
 from tests.learner_stages import Script, fill, runner
 from tests.unit.learner.test_consume_replay import contents, crash_once, drain
+from tests.unit.learner.test_store_migrations import letters_outlive_0002
 
 from thumbwheel.bus import TopicPartition
 from thumbwheel.events import FEEDBACK, Envelope, encode, wrap
 from thumbwheel.types import Thumb
+from thumbwheel_learner.announce import Announcer
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset import freeze
 from thumbwheel_learner.store.ingest import OffsetMoved, move_offset
@@ -54,6 +56,7 @@ def test_migrations_make_exactly_the_declared_tables_and_take_them_away_again(po
         assert compare_metadata(context, LearnerTable.metadata) == []
     migrate(postgres, "base")
     assert set(inspect(postgres).get_table_names()) <= {VERSION_TABLE}
+    letters_outlive_0002(postgres)
 
 
 def test_crashes_and_disorder_give_the_store_and_the_snapshot_of_a_straight_run_on_sqlite(
@@ -91,6 +94,8 @@ def test_a_text_that_the_database_cannot_hold_is_dead_lettered_alone(postgres: E
     consumer = Consumer(postgres, bus)
     while consumer.step(0.0):
         pass
+    announcer = Announcer(postgres, bus)
+    assert [announcer.announce() for _ in range(2)] == [1, 0]
     with reading(postgres) as session:
         from sqlmodel import select
 

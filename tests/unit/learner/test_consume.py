@@ -8,7 +8,7 @@ from sqlmodel import select
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
 
-from thumbwheel.bus import BusUnavailable, OffsetOutOfRange, TopicPartition
+from thumbwheel.bus import BusUnavailable, OffsetOutOfRange, TopicPartition, key_text
 from thumbwheel.events import FEEDBACK, LearnerCommand, PolicyRouted, encode, now_ms, wrap
 from thumbwheel.types import Thumb
 from thumbwheel_learner.consume import Consumer, Stored, Trouble
@@ -72,6 +72,8 @@ def test_a_lost_turn_never_replaces_the_complete_one(engine: Engine) -> None:
     [
         (b"not json", "not an event"),
         (b"\xff\xfe", "not an event"),
+        (b"", "not an event"),
+        (encode(wrap(feedback(1))).replace(b"question 1", b"question \xff"), "not an event"),
         (b'{"event_id":"x","tenant":"t","occurred_ms":1,"event":{"type":"unheard_of"}}', "unheard_of"),
         (encode(wrap(feedback(1, revision=0))), "revision"),
         (encode(wrap(turn(1))), "does not belong"),
@@ -91,6 +93,15 @@ def test_what_breaks_the_contract_becomes_a_dead_letter_and_blocks_nothing(
     assert (letter.offset, letter.value) == (0, value)
     assert reason in letter.reason
     assert [row.feedback_id for row in rows(engine, FeedbackRow)] == ["fb-7"]
+
+
+def test_a_long_reason_is_cut_and_a_key_may_be_any_bytes(engine: Engine) -> None:
+    bus = MemoryBus()
+    bus.append_raw(P0, key_text(b"\xff\0"), encode(wrap(feedback(1))).replace(b'"up"', b'"' + b"a" * 5000 + b'"'))
+    drain(Consumer(engine, bus))
+    [letter] = rows(engine, DeadLetterRow)
+    assert letter.key == b"\xff\0"
+    assert len(letter.reason) <= 2_001
 
 
 def test_a_value_that_the_database_cannot_hold_is_dead_lettered_alone(engine: Engine) -> None:

@@ -15,7 +15,9 @@ def free_port() -> int:
 
 def test_a_scrape_on_loopback_shows_what_was_stored_and_how_far_training_is() -> None:
     metrics, port = Metrics(), free_port()
-    metrics.stored(Stored({"thumbwheel.turns": 3}, 1, {TopicPartition("thumbwheel.turns", 2): 7}))
+    metrics.stored(
+        Stored({"thumbwheel.turns": 3}, {"thumbwheel.feedback": 1}, {TopicPartition("thumbwheel.turns", 2): 7})
+    )
     metrics.trouble(Trouble("bus_unavailable", "gone"))
     metrics.trouble(None)
     metrics.progress("sft", 1.0)
@@ -25,7 +27,7 @@ def test_a_scrape_on_loopback_shows_what_was_stored_and_how_far_training_is() ->
         page = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
     for line in (
         'thumbwheel_learner_records_total{topic="thumbwheel.turns"} 3.0',
-        "thumbwheel_learner_dead_letters_total 1.0",
+        'thumbwheel_learner_dead_letters_total{topic="thumbwheel.feedback"} 1.0',
         'thumbwheel_learner_stored_offset{partition="2",topic="thumbwheel.turns"} 7.0',
         'thumbwheel_learner_troubles_total{kind="bus_unavailable"} 1.0',
         'thumbwheel_learner_stage_progress{stage="sft"} 1.0',

@@ -3,9 +3,10 @@ from pathlib import Path
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect
+from sqlmodel import select
 
-from thumbwheel_learner.store.session import VERSION_TABLE, connect, migrate
-from thumbwheel_learner.store.tables import LearnerTable
+from thumbwheel_learner.store.session import VERSION_TABLE, connect, migrate, reading
+from thumbwheel_learner.store.tables import DeadLetterRow, LearnerTable
 
 
 def test_migrations_make_exactly_the_declared_tables(engine: Engine) -> None:
@@ -32,3 +33,27 @@ def test_sqlite_commits_are_on_disk_when_they_return(tmp_path: Path) -> None:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
     engine.dispose()
+
+
+def test_letters_of_before_wait_to_be_announced_and_outlive_the_way_back(tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path / 'old.db'}")
+    letters_outlive_0002(engine)
+    engine.dispose()
+
+
+def letters_outlive_0002(engine: Engine) -> None:
+    """A letter stored before the migration is unannounced after it, and still there when it is taken back."""
+    migrate(engine, "0001")
+    columns = '(topic, partition, "offset", reason, key, value, created_ms)'
+    with engine.begin() as connection:
+        insert = f"INSERT INTO learner_dead_letter {columns} VALUES ('t', 0, 7, 'why', '', '', 1)"
+        connection.execution_options(writes=True).exec_driver_sql(insert)
+    migrate(engine)
+    with reading(engine) as session:
+        [letter] = session.exec(select(DeadLetterRow)).all()
+    assert (letter.offset, letter.announced) == (7, False)
+    migrate(engine, "0001")
+    assert "announced" not in {column["name"] for column in inspect(engine).get_columns("learner_dead_letter")}
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT reason FROM learner_dead_letter").scalars().all() == ["why"]
+    migrate(engine)

@@ -57,6 +57,9 @@ class ScriptedConsumer:
             raise step
         return step
 
+    def caught_up(self) -> bool:
+        return not self._script
+
     def seek(self, partition: TopicPartition, offset: int) -> None:
         raise NotImplementedError
 

@@ -23,6 +23,7 @@ OWN = {
     "policies": "thumbwheel.commands.policies",
     "status": "thumbwheel.commands.status",
     "topics": "thumbwheel.commands.topics",
+    "dead-letters": "thumbwheel.commands.dead_letters",
     "up": "thumbwheel.up",
     "doctor": "thumbwheel.doctor",
 }

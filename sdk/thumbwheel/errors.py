@@ -17,6 +17,7 @@ ThumbwheelError
 ├── UnexpectedAnswer              a success whose body this SDK does not understand
 ├── StreamBroken                  a stream ended before `[DONE]`
 ├── bus.BusError                  BusUnavailable, OffsetOutOfRange
+├── dead_letters.NotReplayable    a dead letter that cannot go back to its topic
 └── artifact.ArtifactError        see thumbwheel.artifact
 """
 

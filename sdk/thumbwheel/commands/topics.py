@@ -1,17 +1,16 @@
 """`thumbwheel topics`: make the Kafka topics, with the partitions and settings that everything relies on."""
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 from thumbwheel.bus.connect import connect_bus
+from thumbwheel.commands.bus import PREFIX, kafka_bootstrap, kafka_options
 from thumbwheel.commands.service import console, print_json
 from thumbwheel.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from thumbwheel.commands.service import Subparsers
 
-PREFIX = "THUMBWHEEL_KAFKA_"
 WELL = ("created", "kept")
 
 
@@ -32,15 +31,10 @@ def register(subparsers: "Subparsers") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 when every topic is as it must be."""
-    bootstrap = arguments.kafka_bootstrap or os.environ.get(f"{PREFIX}BOOTSTRAP")
+    bootstrap = kafka_bootstrap(arguments)
     if not bootstrap:
         raise ConfigurationError(f"which Kafka? give --kafka-bootstrap host:port or set {PREFIX}BOOTSTRAP")
-    options = {
-        name.removeprefix(PREFIX).lower(): value
-        for name, value in os.environ.items()
-        if name.startswith(PREFIX) and name != f"{PREFIX}BOOTSTRAP"
-    }
-    with connect_bus("kafka", bootstrap=bootstrap, kafka_options=options) as bus:
+    with connect_bus("kafka", bootstrap=bootstrap, kafka_options=kafka_options()) as bus:
         states = bus.ensure_topics()
     if arguments.json:
         print_json(states)

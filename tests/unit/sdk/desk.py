@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
+from tests.log_endpoint import LogTransport
+
 POLICIES = {
     "live": "p-2",
     "epoch": 3,
@@ -61,6 +64,8 @@ class Desk:
         self.feedback: list[dict[str, Any]] = []
         self.refuse_text: str | None = None
         self.key: str | None = None
+        self.bus = "embedded"
+        self.log = LogTransport()
         self.url = ""
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -73,7 +78,7 @@ class Desk:
             case "DELETE", ["feedback", identity]:
                 return 200, {**self._record(self.feedback[-1], 1), "feedback_id": identity, "retracted": True}
             case "GET", ["status"]:
-                return 200, STATUS
+                return 200, STATUS | {"bus": self.bus}
             case "GET", ["policies"]:
                 return 200, POLICIES
             case "GET", ["policies", version]:
@@ -136,6 +141,9 @@ def open_desk() -> Iterator[Desk]:
 
         def _serve(self) -> None:
             length = int(self.headers.get("content-length") or 0)
+            if self.path.startswith("/internal/"):
+                self._log(self.rfile.read(length))
+                return
             body = json.loads(self.rfile.read(length)) if length else None
             desk.asked.append((self.command, self.path, body, {k.lower(): v for k, v in self.headers.items()}))
             if desk.key is not None and self.headers.get("authorization") != f"Bearer {desk.key}":
@@ -145,6 +153,11 @@ def open_desk() -> Iterator[Desk]:
             else:
                 status, answer = desk.answer(self.command, self.path, body)
                 self._send(status, json.dumps(answer).encode())
+
+        def _log(self, body: bytes) -> None:
+            request = httpx.Request(self.command, desk.url + self.path, content=body, headers=dict(self.headers))
+            answer = desk.log.handle_request(request)
+            self._send(answer.status_code, answer.content)
 
         def _send(self, status: int, body: bytes) -> None:
             self.send_response(status)

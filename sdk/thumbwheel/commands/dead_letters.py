@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thumbwheel.commands.bus import add_bus_options, open_bus
 from thumbwheel.commands.plain import dump, plain, plain_bytes, print_plain_json
@@ -64,7 +64,7 @@ def register(subparsers: "Subparsers") -> None:
         add_bus_options(action, default=argparse.SUPPRESS)
 
 
-def _add_filter(parser: argparse.ArgumentParser, **default: str) -> None:
+def _add_filter(parser: argparse.ArgumentParser, **default: Any) -> None:
     words = "also those that were replayed or dismissed"
     parser.add_argument("--settled", action="store_true", help=words, **default)
     parser.add_argument(

@@ -23,6 +23,10 @@ class Arena(Protocol):
 
     dense: bool
     can_fail: bool
+    takes_large: bool
+    arguments: list[str]
+    """What tells a command of this bus."""
+    environment: dict[str, str]
 
     def bus(self) -> EventBus: ...
 
@@ -36,12 +40,15 @@ class Arena(Protocol):
 class EmbeddedArena:
     dense = True
     can_fail = True
+    takes_large = True
 
     def __init__(self, service: LiveService) -> None:
         self.stop = service.stop
         self.start = service.start
         self.trim = service.trim
         self._service = service
+        self.arguments = ["--url", service.url, "--api-key", service.key]
+        self.environment: dict[str, str] = {}
 
     def bus(self) -> EventBus:
         return EmbeddedBus(self._service.url, self._service.key)
@@ -54,6 +61,11 @@ class KafkaArena:
         self._broker = broker
         self._prefix = f"test-{uuid.uuid4().hex[:8]}."
         self.can_fail = broker.can_fail
+        self.takes_large = broker.has_admin
+        self.arguments = ["--kafka-bootstrap", broker.bootstrap]
+        self.environment = {"THUMBWHEEL_KAFKA_TOPIC_PREFIX": self._prefix}
+        if version := broker.options.get("api_version"):
+            self.environment["THUMBWHEEL_KAFKA_API_VERSION"] = ".".join(map(str, version))
         broker.create_topics(self._prefix)
 
     def bus(self) -> EventBus:

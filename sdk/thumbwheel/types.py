@@ -330,3 +330,5 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     feedback: int
     bus: Literal["embedded", "kafka"]
     learner: LearnerStatus | None = None
+    dead_letters: int = 0
+    """Records that could not be used and that nobody has settled; `thumbwheel dead-letters` lists them."""

@@ -55,6 +55,7 @@ from thumbwheel_service.requests import RequestStamp
 from thumbwheel_service.settings import Settings
 from thumbwheel_service.status import routes as status_routes
 from thumbwheel_service.status.learner import LearnerView
+from thumbwheel_service.status.letters import DeadLetterView
 from thumbwheel_service.status.service import StatusService
 from thumbwheel_service.turns import routes as turn_routes
 from thumbwheel_service.turns.service import TurnService
@@ -103,12 +104,14 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     core = _core(settings, Writer(database, capacity=settings.limits.writes_waiting), Reader(database))
     turns = TurnService(core.writer, core.reader)
     answering = _answering(settings, core, engine)
-    learner = LearnerView(core.follower, silent_seconds=settings.learner_silent_seconds)
+    learner = LearnerView(core.follower, core.metrics, silent_seconds=settings.learner_silent_seconds)
+    letters = DeadLetterView(core.follower, core.metrics)
     status = StatusService(
         core.writer,
         core.reader,
         engine,
         learner,
+        letters,
         alias=settings.model_alias,
         bus=settings.bus,
         chats_in_flight=lambda: answering.chats.in_flight,
@@ -137,7 +140,7 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
             await engine.start()
             await answering.policies.restore()
             stack.push_async_callback(answering.policies.close)
-            await _keep_running(stack, core, learner, answering)
+            await _keep_running(stack, core, (learner, letters), answering)
             stack.push_async_callback(answering.chats.drain, settings.limits.drain_seconds)
             yield
 
@@ -198,7 +201,7 @@ def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answerin
     policies = PolicyService(engine, router, shelf, core.writer, core.reader, core.metrics, promote=settings.promote)
     recorder = TurnRecorder(core.writer, core.metrics, owner=str(core.owner))
     chats = ChatService(engine, router, recorder, core.metrics, limit=settings.limits.chats_in_flight)
-    follower = PolicyFollower(policies, lambda: core.follower.follow(POLICIES.name))
+    follower = PolicyFollower(policies, lambda: core.follower.follow(POLICIES.name), core.metrics)
     return Answering(chats, policies, CandidateService(engine, shelf, policies), follower)
 
 
@@ -246,10 +249,13 @@ def _admit(database: Engine, settings: Settings) -> None:
     refuse_open_door(rows, settings.host, is_loopback_host=settings.is_loopback)
 
 
-async def _keep_running(stack: AsyncExitStack, core: Core, learner: LearnerView, answering: Answering) -> None:
+async def _keep_running(
+    stack: AsyncExitStack, core: Core, views: tuple[LearnerView, DeadLetterView], answering: Answering
+) -> None:
     """Background tasks, stopped in the reverse order; one that fails says so and is started again."""
     jobs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-        "learner": learner.run,
+        "learner": views[0].run,
+        "dead letters": views[1].run,
         "purge": lambda: _purge(core),
         "policies": answering.follower.run,
         "candidates": answering.candidates.watch_idle,

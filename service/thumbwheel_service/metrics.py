@@ -41,6 +41,12 @@ class Metrics:
         self.relayed = Counter("thumbwheel_relay_records", "Log records carried to Kafka", registry=r)
         self.relay_failing = Gauge("thumbwheel_relay_failing", "1 while the relay cannot reach Kafka", registry=r)
         self.relay_lag = Gauge("thumbwheel_relay_lag", "Log records that are not on Kafka yet", registry=r)
+        self.records_skipped = Counter(
+            "thumbwheel_bus_records_skipped", "Records that the service could not use", ["topic"], registry=r
+        )
+        self.dead_letters = Gauge(
+            "thumbwheel_dead_letters_open", "Dead letters that nobody has settled, by source", ["topic"], registry=r
+        )
         self.policy_epoch = Gauge("thumbwheel_policy_epoch", "Epoch of the live route", registry=r)
         self.policy_swaps = Counter("thumbwheel_policy_swaps", "Moved routes", registry=r)
         self.policy_rejections = Counter("thumbwheel_policy_rejections", "Policies that were not loaded", registry=r)

@@ -46,6 +46,8 @@ def lines(status: ServiceStatus) -> list[tuple[str, str]]:
         ("chats", f"{status.turns} turns recorded, {status.chats_in_flight} under way"),
         ("feedback", str(status.feedback)),
     ]
+    if status.dead_letters:
+        found.append(("dead letters", f"{status.dead_letters} open; `thumbwheel dead-letters` lists them"))
     if status.learner is None:
         return [*found, ("learner", "has not reported yet")]
     return found + _learner_lines(status.learner)

@@ -4,52 +4,68 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 
-import msgspec
-
-from thumbwheel import events
 from thumbwheel.bus import Record
-from thumbwheel.events import PolicyPublished, PolicyRouted
+from thumbwheel.events import Event, PolicyPublished, PolicyRouted
 from thumbwheel_service.errors import TooMany, Unavailable
+from thumbwheel_service.log.understand import skip, understood
+from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.policies.service import PolicyService
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
+_ATTEMPTS = 5
+"""At a record that nobody foresaw; an outage is waited out for as long as it takes."""
 
 
 class PolicyFollower:
-    """Hands published versions and moved routes to `PolicyService`, in order; what is not understood is skipped.
+    """Hands published versions and moved routes to `PolicyService`, in order; what cannot be used is skipped.
 
     `records` gives the whole topic from its beginning, again after every restart: versions seen before are left alone.
     """
 
-    def __init__(self, policies: PolicyService, records: Callable[[], AsyncIterator[Record]]) -> None:
+    def __init__(
+        self,
+        policies: PolicyService,
+        records: Callable[[], AsyncIterator[Record]],
+        metrics: Metrics,
+        *,
+        retry_seconds: float = _RETRY_SECONDS,
+    ) -> None:
         self._policies = policies
         self._records = records
+        self._metrics = metrics
+        self._retry_seconds = retry_seconds
 
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
             try:
                 async for record in self._records():
-                    await self._handle(record)
+                    event = understood(record, self._metrics)
+                    if event is not None:
+                        await self._handle(record, event)
                 return
             except Exception:
                 _log.exception("following policies broke off; it starts again from the beginning")
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(self._retry_seconds)
 
-    async def _handle(self, record: Record) -> None:
-        try:
-            event = events.decode(record.value).event
-        except msgspec.MsgspecError as error:
-            _log.error("record %d of %s is not understood and skipped: %s", record.offset, record.topic, error)
-            return
+    async def _handle(self, record: Record, event: Event) -> None:
+        failures = 0
         while True:
             try:
-                if isinstance(event, PolicyPublished):
-                    await self._policies.published(event)
-                elif isinstance(event, PolicyRouted):
-                    await self._policies.routed(event)
+                await self._act(event)
                 return
             except (Unavailable, TooMany) as error:
                 _log.warning("a policy waits: %s", error)
-                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:  # whatever it is, the versions after this one must not wait for ever
+                failures += 1
+                if failures == _ATTEMPTS:
+                    skip(record, self._metrics, f"failed {failures} times: {error}", error)
+                    return
+            await asyncio.sleep(self._retry_seconds)
+
+    async def _act(self, event: Event) -> None:
+        if isinstance(event, PolicyPublished):
+            await self._policies.published(event)
+        elif isinstance(event, PolicyRouted):
+            await self._policies.routed(event)

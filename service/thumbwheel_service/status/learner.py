@@ -1,32 +1,27 @@
 """What the learner last said of itself, heard on the bus."""
 
-import logging
-
 import msgspec
 
-from thumbwheel.events import LEARNER, LearnerReported, decode, now_ms
+from thumbwheel.events import LEARNER, LearnerReported, now_ms
 from thumbwheel.types import LearnerStatus
 from thumbwheel_service.log.follow import Follower
-
-_log = logging.getLogger(__name__)
+from thumbwheel_service.log.understand import understood
+from thumbwheel_service.metrics import Metrics
 
 
 class LearnerView:
     """Follows the learner's topic and remembers its last report."""
 
-    def __init__(self, follower: Follower, *, silent_seconds: float) -> None:
+    def __init__(self, follower: Follower, metrics: Metrics, *, silent_seconds: float) -> None:
         self._follower = follower
+        self._metrics = metrics
         self._silent_ms = silent_seconds * 1000
         self._last: LearnerStatus | None = None
 
     async def run(self) -> None:
         """Follow until cancelled."""
         async for record in self._follower.follow(LEARNER.name):
-            try:
-                event = decode(record.value).event
-            except msgspec.MsgspecError as error:
-                _log.warning("a record on %s does not parse: %s", LEARNER.name, error)
-                continue
+            event = understood(record, self._metrics)
             if isinstance(event, LearnerReported):
                 self._last = event.status
 

@@ -18,6 +18,7 @@ from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.engine.protocol import BASE, PolicyEngine
 from thumbwheel_service.errors import ServiceError
 from thumbwheel_service.status.learner import LearnerView
+from thumbwheel_service.status.letters import DeadLetterView
 
 _tables = SQLModel.metadata.tables
 _PROOF_SECONDS = 3.0
@@ -55,6 +56,7 @@ class StatusService:
         reader: Reader,
         engine: PolicyEngine,
         learner: LearnerView,
+        letters: DeadLetterView,
         *,
         alias: str,
         bus: Literal["embedded", "kafka"],
@@ -64,6 +66,7 @@ class StatusService:
         self._reader = reader
         self._engine = engine
         self._learner = learner
+        self._letters = letters
         self._alias = alias
         self._bus: Literal["embedded", "kafka"] = bus
         self._chats_in_flight = chats_in_flight
@@ -88,6 +91,7 @@ class StatusService:
             feedback=figures.feedback,
             bus=self._bus,
             learner=self._learner.last(),
+            dead_letters=self._letters.open(),
         )
 
     async def readiness(self) -> Readiness:

@@ -41,6 +41,7 @@ STATUS = {
     "turns": 12,
     "feedback": 7,
     "bus": "embedded",
+    "dead_letters": 2,
     "learner": {
         "state": "training",
         "stage": "ppo",

@@ -1,6 +1,7 @@
 """The `thumbwheel` command, as typed."""
 
 import json
+import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def test_help_names_every_command(capsys: Output) -> None:
     assert left.value.code == 0
     said = capsys.readouterr().out
     for name in ("chat", "import", "policies", "status", "topics", "dead-letters", "up", "doctor"):
-        assert f"\n    {name} " in said
+        assert re.search(rf"\n    {name}\s", said)
 
 
 def test_no_command_prints_the_help_and_fails(capsys: Output) -> None:
@@ -60,6 +61,7 @@ def test_status_in_words_and_as_json(desk: Desk, capsys: Output) -> None:
     assert "up 1 h 2 min" in said
     assert "training, ppo 50%: iteration 3 of 6" in said
     assert "reward model   accuracy 0.75" in said
+    assert "dead letters   2 open" in said
     assert main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["learner"]["stage"] == "ppo"
 

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 
+import msgspec
 import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
@@ -251,7 +252,7 @@ async def test_the_follower_waits_out_an_outage_and_skips_what_it_does_not_under
     wheel.write("v1")
     event = published(wheel.store, "v1")
     records = [
-        Record("thumbwheel.policies", 0, 0, "x", b"not an event"),
+        Record("thumbwheel.policies", 0, 0, "x", b'{"event_id":"not text: \xff"}'),
         Record("thumbwheel.policies", 0, 1, "published/v1", encode(wrap(event))),
     ]
 
@@ -260,12 +261,28 @@ async def test_the_follower_waits_out_an_outage_and_skips_what_it_does_not_under
             yield record
 
     wheel.engine.die()
-    task = asyncio.get_running_loop().create_task(PolicyFollower(wheel.policies, follow).run())
+    task = asyncio.get_running_loop().create_task(PolicyFollower(wheel.policies, follow, wheel.metrics).run())
     await asyncio.sleep(0.1)
     assert wheel.router.live.version == "base"
     await wheel.engine.start()
     await asyncio.wait_for(task, 5)
     assert wheel.router.live.version == "v1"
+    assert b'records_skipped_total{topic="thumbwheel.policies"} 1.0' in wheel.metrics.exposition()[0]
+
+
+async def test_a_record_that_the_database_cannot_hold_does_not_keep_back_the_next(wheel: Wheel) -> None:
+    for version in ("v1", "v2"):
+        wheel.write(version)
+    poison = msgspec.structs.replace(published(wheel.store, "v1"), created_ms=2**63)
+
+    async def follow():
+        for offset, event in enumerate((poison, published(wheel.store, "v2"))):
+            yield Record("thumbwheel.policies", 0, offset, f"published/{event.version}", encode(wrap(event)))
+
+    follower = PolicyFollower(wheel.policies, follow, wheel.metrics, retry_seconds=0.01)
+    await asyncio.wait_for(follower.run(), 5)
+    assert wheel.router.live.version == "v2"
+    assert b'records_skipped_total{topic="thumbwheel.policies"} 1.0' in wheel.metrics.exposition()[0]
 
 
 async def test_a_replica_takes_the_route_that_another_has_moved(wheel: Wheel) -> None:

@@ -12,7 +12,18 @@ from litestar import Litestar
 from tests.fakes import IdleEngine
 from tests.serving import admin_key, alive, client
 
-from thumbwheel.events import LearnerReported, encode, now_ms, wrap
+from thumbwheel.events import (
+    DEAD_LETTERS,
+    DeadLettered,
+    DeadLetterSettled,
+    Event,
+    LearnerReported,
+    encode,
+    new_id,
+    now_ms,
+    topic_and_key,
+    wrap,
+)
 from thumbwheel.internal import MSGPACK, LogAppend, LogEntry, LogPage
 from thumbwheel.types import LearnerStatus, ServiceStatus
 from thumbwheel_service.app import create_app
@@ -47,8 +58,13 @@ class Running:
             labels_new=3,
             updated_ms=now_ms(),
         )
-        envelope = wrap(LearnerReported(status=msgspec.structs.replace(status, **changes)))
-        entry = LogEntry("thumbwheel.learner", "status", envelope.event_id, encode(envelope))
+        await self.append(LearnerReported(status=msgspec.structs.replace(status, **changes)))
+
+    async def append(self, said: Event | bytes, topic: str = "thumbwheel.learner") -> None:
+        """Put an event, or what is none, on the log."""
+        value = said if isinstance(said, bytes) else encode(wrap(said))
+        key = "status" if isinstance(said, bytes) else topic_and_key(said)[1]
+        entry = LogEntry(topic, key, new_id("ev"), value)
         body = msgspec.msgpack.encode(LogAppend([entry]))
         answer = await self.admin.post("/internal/log", content=body, headers={"content-type": MSGPACK})
         assert answer.status_code == 200
@@ -76,6 +92,37 @@ async def test_status_has_the_learner_s_last_word(running: Running) -> None:
     await running.report(progress=0.9)
     learner = await running.learner(lambda learner: learner.progress == 0.9)
     assert (learner.state, learner.stage) == ("training", "ppo")
+
+
+async def test_a_report_that_is_no_text_is_skipped_and_counted(running: Running) -> None:
+    await running.append(b'{"event_id":"\xff"}')
+    await running.report(progress=0.9)
+    await running.learner(lambda learner: learner.progress == 0.9)
+    text = (await running.http.get("/metrics")).text
+    assert 'thumbwheel_bus_records_skipped_total{topic="thumbwheel.learner"}' in text
+
+
+async def test_status_counts_the_dead_letters_that_nobody_has_settled(running: Running) -> None:
+    where = {"topic": "thumbwheel.feedback", "partition": 0}
+    given = {"reason": "r", "key": b"", "value": b"", "size": 0, "sha256": "", "created_ms": 1}
+    await running.append(DeadLetterSettled(**where, offset=1, outcome="replayed", created_ms=2), DEAD_LETTERS.name)
+    for offset in (1, 2, 3, 3):
+        await running.append(DeadLettered(**where, offset=offset, **given), DEAD_LETTERS.name)
+    await eventually_status(running, 2)
+    assert 'thumbwheel_dead_letters_open{topic="thumbwheel.feedback"} 2.0' in (await running.http.get("/metrics")).text
+    for offset in (2, 3):
+        settled = DeadLetterSettled(**where, offset=offset, outcome="dismissed", created_ms=2)
+        await running.append(settled, DEAD_LETTERS.name)
+    await eventually_status(running, 0)
+    assert 'thumbwheel_dead_letters_open{topic="thumbwheel.feedback"} 0.0' in (await running.http.get("/metrics")).text
+
+
+async def eventually_status(running: Running, dead_letters: int) -> None:
+    for _ in range(1000):
+        if (await running.status()).dead_letters == dead_letters:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError((await running.status()).dead_letters)
 
 
 async def test_a_silent_learner_is_shown_as_stopped(running: Running) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
@@ -46,7 +46,8 @@ class Consumer:
 
     `step()` handles one poll; `run()` does so until told to stop, backing off (doubling up to `max_backoff_s`) while
     bus or store is away. An offset that is no longer on the bus is an alarm, never a jump. `on_trouble` hears of
-    everything that keeps reading from going on, and None when it goes on again.
+    everything that keeps reading from going on, and None when it goes on again. A record of a newer schema pauses its
+    partition, or, set aside, becomes a dead letter that can be replayed after an upgrade.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Consumer:
         on_stored: Callable[[Stored], None] = lambda stored: None,
         on_trouble: Callable[[Trouble | None], None] = lambda trouble: None,
         clock: Callable[[], float] = time.monotonic,
+        newer_schema: Literal["pause", "set-aside"] = "pause",
         retry_paused_s: float = 30.0,
         max_backoff_s: float = 5.0,
     ) -> None:
@@ -65,6 +67,7 @@ class Consumer:
         self._on_stored = on_stored
         self._on_trouble = on_trouble
         self._clock = clock
+        self._newer_schema = newer_schema
         self._retry_paused_s = retry_paused_s
         self._max_backoff_s = max_backoff_s
         self._next: dict[TopicPartition, int] = {}
@@ -182,12 +185,12 @@ class Consumer:
         for record in records:
             try:
                 accepted.append(Accepted(record, examine(record)))
-            except ContractBroken as error:
+            except (ContractBroken, NewerSchema) as error:
+                if isinstance(error, NewerSchema) and self._newer_schema == "pause":
+                    self._pause(partition, record, error)
+                    break
                 log.error("dead letter %s/%d/%d: %r", *partition, record.offset, str(error))
                 rejected.append(Rejected(record, str(error)))
-            except NewerSchema as error:
-                self._pause(partition, record, error)
-                break
             reached = record.offset + 1
         return reached
 
@@ -232,6 +235,7 @@ class Consumer:
 
     def _pause(self, partition: TopicPartition, record: Record, error: NewerSchema) -> None:
         detail = f"{partition.topic}/{partition.partition}@{record.offset}: {error}; upgrade this learner"
+        detail += ", or set THUMBWHEEL_NEWER_SCHEMA=set-aside"
         log.error("reading paused: %s", detail)
         self._paused_until[partition] = self._clock() + self._retry_paused_s
         self._troubled = True

@@ -97,7 +97,13 @@ class Parts:
             self.engine, self.bus, store=settings.artifacts, key=self.key, promote=settings.promote
         )
         self.announcer = Announcer(self.engine, self.bus)
-        self.consumer = Consumer(self.engine, self.bus, on_stored=self._stored, on_trouble=self._trouble)
+        self.consumer = Consumer(
+            self.engine,
+            self.bus,
+            on_stored=self._stored,
+            on_trouble=self._trouble,
+            newer_schema=settings.newer_schema,
+        )
 
     def __enter__(self) -> "Parts":
         return self

@@ -108,6 +108,9 @@ class Settings:
     """`REPORT_EVERY`: seconds between status reports while training."""
     metrics_port: int = 0
     """`LEARNER_METRICS_PORT`: Prometheus metrics on loopback; 0: off."""
+    newer_schema: Literal["pause", "set-aside"] = "pause"
+    """`NEWER_SCHEMA`: a record of a newer Thumbwheel pauses its partition until this learner is upgraded; `set-aside`
+    makes a dead letter of it, to be replayed after the upgrade."""
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
@@ -182,6 +185,9 @@ def from_environment(environment: Mapping[str, str] | None = None, *, default_mo
         learn_after_labels=_number(given, "LEARN_AFTER_LABELS", int, 200),
         report_every_s=_number(given, "REPORT_EVERY", float, 2.0),
         metrics_port=_number(given, "LEARNER_METRICS_PORT", int, 0, highest=65535),
+        newer_schema=cast(
+            Literal["pause", "set-aside"], _one_of(given, "NEWER_SCHEMA", ("pause", "set-aside"), "pause")
+        ),
         training=_training(given),
     )
 

@@ -146,6 +146,18 @@ def test_a_newer_schema_pauses_its_partition_alone_and_is_read_after_the_upgrade
     assert rows(engine, DeadLetterRow) == []
 
 
+def test_a_newer_schema_that_is_set_aside_is_a_dead_letter_and_holds_up_nothing(engine: Engine) -> None:
+    bus, troubles = MemoryBus(), list[Trouble]()
+    newer = encode(wrap(feedback(1))).replace(b'"schema_version":1', b'"schema_version":2')
+    bus.append_raw(P0, "fb-1", newer)
+    bus.append_raw(P0, "fb-2", encode(wrap(feedback(2))))
+    drain(Consumer(engine, bus, on_trouble=troubles.append, newer_schema="set-aside"))
+    [letter] = rows(engine, DeadLetterRow)
+    assert (letter.value, "schema_version 2" in letter.reason) == (newer, True)
+    assert [row.feedback_id for row in rows(engine, FeedbackRow)] == ["fb-2"]
+    assert troubles == []
+
+
 def test_a_newer_schema_that_no_longer_parses_pauses_too(engine: Engine) -> None:
     bus, troubles = MemoryBus(), list[Trouble]()
     value = msgspec.json.encode(

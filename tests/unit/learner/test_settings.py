@@ -39,6 +39,7 @@ def test_kafka_is_chosen_by_its_bootstrap_and_takes_any_option() -> None:
         ("LEARN_EVERY", "nan", "THUMBWHEEL_LEARN_EVERY must lie between"),
         ("LEARNER_METRICS_PORT", "70000", "THUMBWHEEL_LEARNER_METRICS_PORT"),
         ("PROMOTE", "perhaps", "auto or manual"),
+        ("NEWER_SCHEMA", "guess", "pause or set-aside"),
         ("STAGES", "sft,dpo", "THUMBWHEEL_STAGES must be some of reward, sft, ppo"),
         ("STAGES", ",", "THUMBWHEEL_STAGES"),
         ("BUS", "kafka", "THUMBWHEEL_KAFKA_BOOTSTRAP"),

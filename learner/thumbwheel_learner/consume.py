@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
+from thumbwheel import failpoint
 from thumbwheel.bus import BusError, BusUnavailable, EventBus, EventConsumer, OffsetOutOfRange, Record, TopicPartition
 from thumbwheel.events import CONTROL, FEEDBACK, POLICIES, TURNS, now_ms
 from thumbwheel_learner.store.examine import Accepted, ContractBroken, NewerSchema, Rejected, examine
@@ -119,6 +120,7 @@ class Consumer:
             self._seek_back(consumer, batch)
             raise
         if stored.offsets:
+            failpoint.reach("consume.stored")
             consumer.report(stored.offsets)
             self._on_stored(stored)
         return sum(stored.records.values()) + sum(stored.dead_letters.values())
@@ -201,6 +203,7 @@ class Consumer:
             for partition, offset in sorted(reached.items()):
                 move_offset(session, partition, expected=self._next[partition], reached=offset)
             store_batch(session, accepted, rejected)
+            failpoint.reach("consume.storing")
 
     def _commit_singly(self, accepted: list[Accepted], rejected: list[Rejected]) -> None:
         """Find the record that the database refuses, and dead-letter that one alone."""

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Engine, update
 from sqlmodel import col, func, select
 
+from thumbwheel import failpoint
 from thumbwheel.artifact import (
     ADAPTER_FILES,
     MANIFEST,
@@ -77,6 +78,7 @@ def write_artifact(store: Path, artifact: str, adapter: Path, manifest: Manifest
             if sha256_file(temporary / name) != manifest.files[name]:
                 raise PublishFailed(f"{adapter / name} changed while it was copied")
         sync_folder(temporary)
+        failpoint.reach("publish.files")
         _write(temporary / MANIFEST, encode_manifest(sign(manifest, key)))
         sync_folder(temporary)
         temporary.rename(place)
@@ -117,6 +119,7 @@ class Publisher:
             shutil.rmtree(self._store / version, ignore_errors=True)
             manifest = describe(adapter, version=version, parent=provenance.parent, base_model=provenance.base_model)
             write_artifact(self._store, version, adapter, _with(manifest, provenance), self._key)
+        failpoint.reach("publish.written")
         self._set_state(version, "written")
         self._announce(version)
         return version
@@ -188,6 +191,7 @@ class Publisher:
         topic, key = topic_and_key(event)
         envelope = wrap(event, event_id=f"published-{version}")
         self._bus.append([NewRecord(topic.name, key, envelope.event_id, encode(envelope))])
+        failpoint.reach("publish.announced")
         self._set_state(version, "announced")
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
+from thumbwheel import failpoint
 from thumbwheel_service.db.trouble import is_trouble, reason_of
 from thumbwheel_service.errors import TooMany, Unavailable
 
@@ -130,7 +131,9 @@ class Writer:
     def _loop(self) -> None:
         while (first := self._jobs.get()) is not None:
             jobs, last = self._gather(first)
-            _answer(self._write(jobs))
+            outcomes = self._write(jobs)
+            failpoint.reach("writer.committed")
+            _answer(outcomes)
             if last:
                 return
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlmodel import Session, col
 
+from thumbwheel import failpoint
 from thumbwheel.bus import BusError, BusUnavailable, EventBus, NewRecord, TopicPartition
 from thumbwheel.events import TOPICS
 from thumbwheel_service.db.reader import Reader
@@ -127,6 +128,7 @@ class Relay:
             return 0
         if records:
             await asyncio.to_thread(self._bus.append, records)
+            failpoint.reach("relay.appended")
         try:
             await self._writer.run(lambda session: self._moved(session, load, held))
         except NotMine:

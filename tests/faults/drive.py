@@ -1,0 +1,209 @@
+"""A run: people who never stop, parts that die again and again, and the books compared at the end."""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.faults.ledger import Ledger
+from tests.faults.parts import BrokerPart, Part, PostgresPart, ProcessPart
+from tests.faults.people import Person
+from tests.faults.plan import Kill, plan
+from tests.faults.verdict import Verdict, behind, judge
+from tests.waiting import eventually
+
+from thumbwheel import AsyncClient
+from thumbwheel_demo.run.desk import clean_environment
+from thumbwheel_learner.store.session import connect
+
+Road = Literal["sqlite", "kafka"]
+DRAIN_S = 180.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What to do, and where its state lies; started again with the same folder it goes on."""
+
+    folder: Path
+    road: Road
+    seed: int
+    kills: int
+    engine: Literal["fake", "vllm"] = "fake"
+    people: int = 8
+    say: Callable[[str], None] = lambda _: None
+
+
+class Stack:
+    """The parts of a road, and how to reach them."""
+
+    def __init__(self, run: Run) -> None:
+        data = run.folder / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        self.below: list[Part] = []
+        port = _port(run.folder / "port")
+        settings = {
+            **clean_environment(os.environ),
+            "THUMBWHEEL_DATA": str(data),
+            "THUMBWHEEL_PORT": str(port),
+            "THUMBWHEEL_URL": f"http://127.0.0.1:{port}",
+            "THUMBWHEEL_REPLICA": "faults",
+            "THUMBWHEEL_LEARN_EVERY": "0",
+            "THUMBWHEEL_LEARN_AFTER_LABELS": "0",
+            "FAULTS_ENGINE": run.engine,
+        }
+        self.store_url = f"sqlite:///{data / 'learner.db'}"
+        if run.road == "kafka":
+            broker, database = BrokerPart(run.folder / "kafka"), PostgresPart(run.folder / "postgres")
+            self.below = [database, broker]
+            self.store_url = database.url
+            settings["THUMBWHEEL_DATABASE_URL"] = settings["THUMBWHEEL_LEARNER_DATABASE_URL"] = database.url
+            settings["THUMBWHEEL_KAFKA_BOOTSTRAP"] = broker.bootstrap
+        probe = f"http://127.0.0.1:{port}/readyz"
+        self.url = f"http://127.0.0.1:{port}"
+        self.key_file = data / "admin.key"
+        self.service = ProcessPart("service", "tests.faults.service", settings, run.folder / "service.log", probe)
+        self.learner = ProcessPart("learner", "tests.faults.learner", settings, run.folder / "learner.log", None)
+
+    @property
+    def parts(self) -> list[Part]:
+        """In the order of their start."""
+        return [*self.below, self.service, self.learner]
+
+
+class Deaths:
+    """The kills made so far, on disk."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        self.made: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def add(self, kill: Kill, how: str, acknowledged: int) -> None:
+        entry = {**kill._asdict(), "how": how, "acknowledged": acknowledged}
+        self.made.append(entry)
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+async def drive(run: Run) -> tuple[Verdict, dict[str, Any]]:
+    """Everything; returns the verdict and the figures."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    ledger, deaths = Ledger(run.folder / "ledger.jsonl"), Deaths(run.folder / "kills.jsonl")
+    stack = Stack(run)
+    began = time.monotonic()
+    try:
+        for part in stack.parts:
+            await part.start(None)
+        await _suffer(run, stack, ledger, deaths)
+        for part in stack.parts:
+            if part.is_dead():
+                await part.start(None)
+        await _drained(run, stack, ledger)
+        verdict = await _verdict(run, stack, ledger)
+    finally:
+        ledger.close()
+        for part in reversed(stack.parts):
+            await part.stop()
+    restarts = {part.name: part.restarts for part in (stack.service, stack.learner)}
+    return verdict, {**_figures(run, ledger, deaths, verdict, time.monotonic() - began), "restarts": restarts}
+
+
+async def _suffer(run: Run, stack: Stack, ledger: Ledger, deaths: Deaths) -> None:
+    names = [part.name for part in stack.parts]
+    made = {entry["number"] for entry in deaths.made}
+    left = [k for k in plan(run.seed, run.kills, names, has_relay=run.road == "kafka") if k.number not in made]
+    stop = asyncio.Event()
+    key = stack.key_file.read_text(encoding="utf-8").strip()
+    async with AsyncClient(stack.url, api_key=key, max_retries=0, timeout=15.0) as client:
+        crowd = [asyncio.create_task(Person(client, ledger, i, run.seed).live(stop)) for i in range(run.people)]
+
+        async def hard_life(part: Part) -> None:
+            for kill in [k for k in left if k.part == part.name]:
+                how = await _die(part, kill)
+                deaths.add(kill, how, ledger.acknowledged)
+                run.say(f"{len(deaths.made)}/{run.kills}: {part.name} {how}; {ledger.acknowledged} acknowledged")
+            await part.start(None)
+
+        try:
+            await eventually(lambda: ledger.acknowledged >= run.people, 60)
+            async with asyncio.TaskGroup() as lives:
+                for part in stack.parts:
+                    lives.create_task(hard_life(part))
+        finally:
+            stop.set()
+            done, _ = await asyncio.wait(crowd, timeout=60)
+            for task in set(crowd) - done:
+                task.cancel()
+    for task in done:
+        task.result()
+
+
+async def _die(part: Part, kill: Kill) -> str:
+    """Restart a process to arm it; what has none is killed as it runs."""
+    if kill.failpoint is not None and not part.is_dead():
+        part.kill()
+    if part.is_dead():
+        await part.start(kill.failpoint)
+    with contextlib.suppress(AssertionError):
+        await eventually(part.is_dead, kill.after_s)
+    if part.is_dead():
+        return f"died at {kill.failpoint}"
+    part.kill()
+    return f"killed after {kill.after_s:.1f} s" if kill.failpoint is None else f"killed: {kill.failpoint} not reached"
+
+
+async def _drained(run: Run, stack: Stack, ledger: Ledger) -> None:
+    engine = connect(stack.store_url)
+    try:
+        deadline = time.monotonic() + DRAIN_S
+        while late := await asyncio.to_thread(behind, ledger, engine):
+            if time.monotonic() > deadline:
+                run.say(f"{len(late)} of {len(ledger.entries)} have not arrived after {DRAIN_S:.0f} s")
+                return
+            await asyncio.sleep(0.5)
+    finally:
+        engine.dispose()
+
+
+async def _verdict(run: Run, stack: Stack, ledger: Ledger) -> Verdict:
+    engine = connect(stack.store_url)
+    try:
+        return await asyncio.to_thread(judge, ledger, engine, run.folder / "data")
+    finally:
+        engine.dispose()
+
+
+def _figures(run: Run, ledger: Ledger, deaths: Deaths, verdict: Verdict, seconds: float) -> dict[str, Any]:
+    return {
+        "road": run.road,
+        "engine": run.engine,
+        "seed": run.seed,
+        "kills": len(deaths.made),
+        "kills_by": dict(Counter(f"{d['part']} {(d['failpoint'] or 'random').partition(':')[0]}" for d in deaths.made)),
+        "not_reached": sum("not reached" in d["how"] for d in deaths.made),
+        "chats": ledger.chats,
+        "acknowledged": ledger.acknowledged,
+        "feedback": len(ledger.entries),
+        "retries": ledger.retries,
+        "refused": ledger.refused[:20],
+        "differing": ledger.differing[:20],
+        "seconds": round(seconds, 1),
+        "verdict": verdict.figures(),
+        "examples": {name: value[:5] for name, value in verdict._asdict().items() if isinstance(value, Sequence)},
+    }
+
+
+def _port(file: Path) -> int:
+    """The same port in every life of the service."""
+    if not file.exists():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            file.write_text(str(probe.getsockname()[1]))
+    return int(file.read_text())

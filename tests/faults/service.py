@@ -1,0 +1,24 @@
+"""A service process that dies at a failpoint: `python -m tests.faults.service`, settings as ever.
+
+`FAULTS_ENGINE=fake` answers without a model; `FAULTS_FAILPOINT=<name>:<passes>` arms one.
+"""
+
+import os
+import sys
+
+from tests.fake_engine import FakeEngine
+
+from thumbwheel import failpoint
+from thumbwheel_service.server import build_engine, run
+from thumbwheel_service.settings import from_environment
+
+
+def main() -> int:
+    if os.environ.get("FAULTS_FAILPOINT"):
+        failpoint.arm(os.environ["FAULTS_FAILPOINT"])
+    fake = os.environ["FAULTS_ENGINE"] == "fake"
+    return run(from_environment(), (lambda _: FakeEngine()) if fake else build_engine)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

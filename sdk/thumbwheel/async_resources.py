@@ -152,17 +152,11 @@ class AsyncFeedbackResource:
         """Every revision, oldest first."""
         return await self._send(calls.feedback_history(feedback_id))
 
-    async def list(
-        self, *, completion_id: str | None = None, conversation_id: str | None = None, page_size: int | None = None
-    ) -> AsyncIterator[types.FeedbackRecord]:
-        """Feedback, newest first; pages are fetched as the iterator reaches them."""
+    async def list(self, **wanted: Unpack[options.FeedbackQuery]) -> AsyncIterator[types.FeedbackRecord]:
+        """Feedback on every page, newest first, narrowed by `options.FeedbackQuery`; fetched as they are needed."""
         cursor: str | None = None
         while True:
-            page = await self._send(
-                calls.feedback_page(
-                    completion_id=completion_id, conversation_id=conversation_id, cursor=cursor, limit=page_size
-                )
-            )
+            page = await self._send(calls.feedback_page(cursor, **wanted))
             for item in page.items:
                 yield item
             cursor = page.next
@@ -192,15 +186,11 @@ class AsyncTurnsResource:
         """One turn with its feedback."""
         return await self._send(calls.turn(completion_id))
 
-    async def list(
-        self, *, conversation_id: str | None = None, user: str | None = None, page_size: int | None = None
-    ) -> AsyncIterator[types.Turn]:
-        """Turns, newest first; pages are fetched as the iterator reaches them."""
+    async def list(self, **wanted: Unpack[options.TurnQuery]) -> AsyncIterator[types.Turn]:
+        """Turns on every page, newest first, narrowed by `options.TurnQuery`; fetched as they are needed."""
         cursor: str | None = None
         while True:
-            page = await self._send(
-                calls.turn_page(conversation_id=conversation_id, user=user, cursor=cursor, limit=page_size)
-            )
+            page = await self._send(calls.turn_page(cursor, **wanted))
             for item in page.items:
                 yield item
             cursor = page.next

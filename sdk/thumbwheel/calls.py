@@ -1,7 +1,8 @@
 """Requests and how to read their answers, as plain values: both clients send the same ones."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar, Unpack
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -11,10 +12,10 @@ from msgspec import Struct
 from thumbwheel import routes, types
 from thumbwheel.chat import ChatResult, read_result
 from thumbwheel.errors import ConfigurationError, UnexpectedAnswer
-from thumbwheel.options import as_messages
+from thumbwheel.options import FeedbackQuery, TurnQuery, as_messages
 
 T = TypeVar("T")
-Query = Mapping[str, str | int]
+Query = Mapping[str, str | int | Sequence[str]]
 Stage = Literal["sft", "reward", "ppo"]
 
 
@@ -63,8 +64,15 @@ def _fill(path: str, **parts: str) -> str:
     return path.format(**{name: quote(part, safe="") for name, part in parts.items()})
 
 
-def _present(**query: str | int | None) -> Query:
-    return {name: value for name, value in query.items() if value is not None}
+def _narrowed(cursor: str | None, wanted: Mapping[str, Any]) -> Query:
+    """Parameters of a page as the service spells them; raises `ConfigurationError` for a time without an offset."""
+    query = {"limit" if name == "page_size" else name: value for name, value in wanted.items()}
+    for name, value in query.items():
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise ConfigurationError(f"{name}: give a datetime with a time zone, e.g. datetime(…, tzinfo=UTC)")
+            query[name] = value.isoformat()
+    return {name: value for name, value in {**query, "cursor": cursor}.items() if value is not None}
 
 
 def _get(path: str, read: Callable[[bytes, Mapping[str, str]], T], query: Query | None = None) -> Call[T]:
@@ -137,12 +145,9 @@ def feedback_history(feedback_id: str) -> Call[types.FeedbackHistory]:
     return _get(_fill(routes.FEEDBACK_HISTORY, feedback_id=feedback_id), _history)
 
 
-def feedback_page(
-    *, completion_id: str | None, conversation_id: str | None, cursor: str | None, limit: int | None
-) -> Call[types.FeedbackPage]:
+def feedback_page(cursor: str | None, **wanted: Unpack[FeedbackQuery]) -> Call[types.FeedbackPage]:
     """`GET /v1/feedback`."""
-    query = _present(completion_id=completion_id, conversation_id=conversation_id, cursor=cursor, limit=limit)
-    return _get(routes.FEEDBACK, _feedback_page, query)
+    return _get(routes.FEEDBACK, _feedback_page, _narrowed(cursor, wanted))
 
 
 def create_turn(turn: types.TurnIn, key: str | None) -> Call[types.Turn]:
@@ -155,12 +160,9 @@ def turn(completion_id: str) -> Call[types.Turn]:
     return _get(_fill(routes.TURN, completion_id=completion_id), _turn)
 
 
-def turn_page(
-    *, conversation_id: str | None, user: str | None, cursor: str | None, limit: int | None
-) -> Call[types.TurnPage]:
+def turn_page(cursor: str | None, **wanted: Unpack[TurnQuery]) -> Call[types.TurnPage]:
     """`GET /v1/turns`."""
-    query = _present(conversation_id=conversation_id, user=user, cursor=cursor, limit=limit)
-    return _get(routes.TURNS, _turn_page, query)
+    return _get(routes.TURNS, _turn_page, _narrowed(cursor, wanted))
 
 
 def policies() -> Call[types.PolicyList]:

@@ -1,9 +1,10 @@
 """Keyword arguments that the feedback and turn methods of both clients share, typed once."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TypedDict
 
-from thumbwheel.types import Message, Metadata, Source
+from thumbwheel.types import Kind, Message, Metadata, Source
 
 
 class Given(TypedDict, total=False):
@@ -68,6 +69,34 @@ class TurnOptions(TypedDict, total=False):
     model: str | None
     created_ms: int | None
     metadata: Metadata
+
+
+class ReadBack(TypedDict, total=False):
+    """What turns and feedback can be narrowed by, all at once; the newest come first.
+
+    A time is a datetime with an offset or RFC 3339 text; `since` is part of the answer, `until` is not.
+    """
+
+    conversation_id: str | None
+    user: str | None
+    policy_version: str | None
+    since: datetime | str | None
+    until: datetime | str | None
+    page_size: int | None
+
+
+class TurnQuery(ReadBack, total=False):
+    """One turn, or up to 50."""
+
+    completion_id: str | Sequence[str] | None
+
+
+class FeedbackQuery(ReadBack, total=False):
+    """On one completion; of one kind or several; only what was taken back, or only the rest."""
+
+    completion_id: str | None
+    kind: Kind | Sequence[Kind] | None
+    retracted: bool | None
 
 
 def as_messages(messages: str | Sequence[Message]) -> list[Message]:

@@ -150,17 +150,11 @@ class FeedbackResource:
         """Every revision, oldest first."""
         return self._send(calls.feedback_history(feedback_id))
 
-    def list(
-        self, *, completion_id: str | None = None, conversation_id: str | None = None, page_size: int | None = None
-    ) -> Iterator[types.FeedbackRecord]:
-        """Feedback, newest first; pages are fetched as the iterator reaches them."""
+    def list(self, **wanted: Unpack[options.FeedbackQuery]) -> Iterator[types.FeedbackRecord]:
+        """Feedback on every page, newest first, narrowed by `options.FeedbackQuery`; fetched as they are needed."""
         cursor: str | None = None
         while True:
-            page = self._send(
-                calls.feedback_page(
-                    completion_id=completion_id, conversation_id=conversation_id, cursor=cursor, limit=page_size
-                )
-            )
+            page = self._send(calls.feedback_page(cursor, **wanted))
             yield from page.items
             cursor = page.next
             if cursor is None:
@@ -189,15 +183,11 @@ class TurnsResource:
         """One turn with its feedback."""
         return self._send(calls.turn(completion_id))
 
-    def list(
-        self, *, conversation_id: str | None = None, user: str | None = None, page_size: int | None = None
-    ) -> Iterator[types.Turn]:
-        """Turns, newest first; pages are fetched as the iterator reaches them."""
+    def list(self, **wanted: Unpack[options.TurnQuery]) -> Iterator[types.Turn]:
+        """Turns on every page, newest first, narrowed by `options.TurnQuery`; fetched as they are needed."""
         cursor: str | None = None
         while True:
-            page = self._send(
-                calls.turn_page(conversation_id=conversation_id, user=user, cursor=cursor, limit=page_size)
-            )
+            page = self._send(calls.turn_page(cursor, **wanted))
             yield from page.items
             cursor = page.next
             if cursor is None:

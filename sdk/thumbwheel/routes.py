@@ -4,18 +4,22 @@ POST   /v1/chat/completions            OpenAI's body                      -> Ope
 GET    /v1/models
 POST   /v1/feedback                    types.Feedback                     -> FeedbackRecord
 POST   /v1/feedback/batch              FeedbackBatch                      -> FeedbackBatchResult
-GET    /v1/feedback                    ?completion_id&conversation_id&cursor&limit       -> FeedbackPage
+GET    /v1/feedback                    ?completion_id&conversation_id&user&policy_version&kind*&retracted
+                                       &since&until&cursor&limit          -> FeedbackPage
 GET    /v1/feedback/{feedback_id}                                         -> FeedbackRecord
 DELETE /v1/feedback/{feedback_id}                                         -> FeedbackRecord (retracted)
 GET    /v1/feedback/{feedback_id}/history                                 -> FeedbackHistory
 POST   /v1/turns                       TurnIn                             -> Turn
-GET    /v1/turns                       ?conversation_id&user&cursor&limit -> TurnPage
+GET    /v1/turns                       ?completion_id*&conversation_id&user&policy_version
+                                       &since&until&cursor&limit          -> TurnPage
 GET    /v1/turns/{completion_id}                                          -> Turn
 GET    /v1/status                                                         -> ServiceStatus
 GET    /v1/policies                                             (admin)   -> PolicyList
 POST   /v1/policies/{version}/promote                           (admin)   -> PolicyList
 POST   /v1/policies/rollback           RollbackIn               (admin)   -> PolicyList
 POST   /v1/learner/commands            LearnerCommandIn         (admin)   -> LearnerCommandIn
+
+A parameter with * may be repeated; `since` and `until` are RFC 3339 times with an offset.
 """
 
 CHAT = "/v1/chat/completions"

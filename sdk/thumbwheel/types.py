@@ -3,6 +3,7 @@
 One struct per body, decoded strictly: an unknown field is an error, so that a typing mistake never loses feedback.
 """
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,6 +17,8 @@ Metadata = dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_len
 Message = dict[str, Any]
 Source = Literal["human", "llm", "code"]
 Choice = Annotated[int, Meta(ge=0, le=127)]
+Timestamp = Annotated[datetime, Meta(tz=True)]
+"""A moment with its offset; RFC 3339 on the wire."""
 
 COMPLETION_HEADER = "x-thumbwheel-completion-id"
 VERSION_HEADER = "x-thumbwheel-policy-version"

@@ -5,7 +5,7 @@
 
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text, text
 from sqlmodel import Field, SQLModel
 
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
@@ -59,6 +59,7 @@ class CompletionRow(SQLModel, table=True):
     __table_args__ = (
         Index("completion_conversation", "tenant", "conversation_id", "created_ms"),
         Index("completion_user", "tenant", "user", "created_ms"),
+        Index("completion_version", "tenant", "policy_version", "created_ms", "completion_id"),
         Index("completion_recent", "tenant", "created_ms", "completion_id"),
         Index("completion_open", "status", "owner"),
     )
@@ -103,6 +104,17 @@ class FeedbackRow(SQLModel, table=True):
         Index("feedback_conversation", "tenant", "conversation_id"),
         Index("feedback_other", "other_completion_id"),
         Index("feedback_recent", "tenant", "created_ms", "feedback_id"),
+        Index("feedback_user", "tenant", "user", "created_ms", "feedback_id"),
+        Index("feedback_version", "tenant", "policy_version", "created_ms", "feedback_id"),
+        Index("feedback_kind", "tenant", "kind", "created_ms", "feedback_id"),
+        Index(
+            "feedback_retracted",
+            "tenant",
+            "created_ms",
+            "feedback_id",
+            sqlite_where=text("retracted = 1"),
+            postgresql_where=text("retracted"),
+        ),
     )
 
     feedback_id: str = Field(primary_key=True)

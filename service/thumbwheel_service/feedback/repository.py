@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, insert, select, update
 from sqlmodel import Session
 
 from thumbwheel.events import Envelope
-from thumbwheel.types import Feedback, FeedbackRecord
+from thumbwheel.types import Feedback, FeedbackRecord, Kind
+from thumbwheel_service.db.pages import Span, merged, page_of, to_cursor
 from thumbwheel_service.db.tables import FeedbackRevisionRow, table_of
 from thumbwheel_service.feedback.events import recorded
 from thumbwheel_service.feedback.rows import COLUMNS, FEEDBACK, Piece, decode_feedback, encode_feedback, to_record
 from thumbwheel_service.feedback.target import Target, find_again
 from thumbwheel_service.log.append import append_events
-from thumbwheel_service.turns.repository import parse_cursor
 
 _history = table_of(FeedbackRevisionRow)
 _own_id = FEEDBACK.c.feedback_id == bindparam("id")
@@ -150,25 +150,34 @@ def of_completions(session: Session, tenant: str, completion_ids: Sequence[str])
     return spoken
 
 
+class FeedbackFilter(NamedTuple):
+    """Which feedback is asked for; each field has an index of its own."""
+
+    completion_id: str | None = None
+    conversation_id: str | None = None
+    user: str | None = None
+    policy_version: str | None = None
+    kinds: Sequence[Kind] = ()
+    retracted: bool | None = None
+    span: Span = Span()
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """What a row of the table has to satisfy, whatever its kind."""
+        equal = {name: getattr(self, name) for name in ("completion_id", "conversation_id", "user", "policy_version")}
+        found = [FEEDBACK.c[name] == value for name, value in equal.items() if value is not None]
+        if self.retracted is not None:
+            found.append(FEEDBACK.c.retracted if self.retracted else ~FEEDBACK.c.retracted)
+        return [*found, *self.span.conditions(FEEDBACK.c.created_ms)]
+
+
 def page(
-    session: Session,
-    tenant: str,
-    *,
-    completion_id: str | None,
-    conversation_id: str | None,
-    cursor: str | None,
-    limit: int,
+    session: Session, tenant: str, wanted: FeedbackFilter, *, cursor: str | None, limit: int
 ) -> tuple[list[FeedbackRecord], str | None]:
     """Feedback newest first, and the cursor of the next page; raises `BadCursor`."""
-    statement = select(*COLUMNS).where(FEEDBACK.c.tenant == tenant)
-    if completion_id is not None:
-        statement = statement.where(FEEDBACK.c.completion_id == completion_id)
-    if conversation_id is not None:
-        statement = statement.where(FEEDBACK.c.conversation_id == conversation_id)
-    if cursor is not None:
-        key = tuple_(FEEDBACK.c.created_ms, FEEDBACK.c.feedback_id)
-        statement = statement.where(key < tuple_(*parse_cursor(cursor)))
-    statement = statement.order_by(FEEDBACK.c.created_ms.desc(), FEEDBACK.c.feedback_id.desc())
-    rows = [Piece._make(row) for row in session.execute(statement.limit(limit + 1))]
-    following = f"{rows[limit - 1].created_ms}~{rows[limit - 1].feedback_id}" if len(rows) > limit else None
+    every = page_of(FEEDBACK, "feedback_id", COLUMNS, cursor, limit)
+    every = every.where(FEEDBACK.c.tenant == tenant, *wanted.conditions())
+    by_kind = [every.where(FEEDBACK.c.kind == kind) for kind in sorted(set(wanted.kinds))]
+    statement = merged(by_kind or [every], "feedback_id", limit)
+    rows = [Piece._make(row) for row in session.execute(statement)]
+    following = to_cursor(rows[limit - 1].created_ms, rows[limit - 1].feedback_id) if len(rows) > limit else None
     return [to_record(row) for row in rows[:limit]], following

@@ -14,10 +14,13 @@ from thumbwheel.types import (
     FeedbackRecord,
 )
 from thumbwheel_service.auth.guard import caller
+from thumbwheel_service.db.pages import Span
+from thumbwheel_service.feedback.repository import FeedbackFilter
 from thumbwheel_service.feedback.service import FeedbackService
 from thumbwheel_service.http import AnyRequest, Cursor, Limit, PathId, QueryId, answer, decode, read_body, typed
 from thumbwheel_service.idempotency import once, respond
 from thumbwheel_service.openapi import documented
+from thumbwheel_service.parameters import Kinds, Moment, Retracted, refuse_unknown_parameters, to_ms
 
 _feedback: msgspec.json.Decoder[Feedback] = msgspec.json.Decoder(Feedback)
 _batch = msgspec.json.Decoder(FeedbackBatch)
@@ -64,18 +67,27 @@ async def list_feedback(
     feedback_service: NamedDependency[FeedbackService],
     completion_id: QueryId = None,
     conversation_id: QueryId = None,
+    user: QueryId = None,
+    policy_version: QueryId = None,
+    kind: Kinds = None,
+    retracted: Retracted = None,
+    since: Moment = None,
+    until: Moment = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response[bytes]:
-    """Feedback newest first, of one completion, of one conversation, or all."""
-    page = await feedback_service.page(
-        caller(request).tenant,
+    """Feedback newest first, by when it was first given; several parameters narrow together."""
+    refuse_unknown_parameters(request)
+    wanted = FeedbackFilter(
         completion_id=completion_id,
         conversation_id=conversation_id,
-        cursor=cursor,
-        limit=limit,
+        user=user,
+        policy_version=policy_version,
+        kinds=kind or (),
+        retracted=retracted,
+        span=Span(to_ms(since, "since"), to_ms(until, "until")),
     )
-    return answer(page)
+    return answer(await feedback_service.page(caller(request).tenant, wanted, cursor=cursor, limit=limit))
 
 
 @get(

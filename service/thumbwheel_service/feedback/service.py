@@ -21,6 +21,7 @@ from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.errors import Conflicting, Missing, ServiceError
 from thumbwheel_service.feedback import repository
+from thumbwheel_service.feedback.repository import FeedbackFilter
 from thumbwheel_service.feedback.rows import Piece, decode_feedback, encode_feedback, to_record
 from thumbwheel_service.feedback.target import Target, find_again, resolve
 from thumbwheel_service.http import decode, to_problem
@@ -110,20 +111,11 @@ class FeedbackService:
         """Every revision; raises `UnknownFeedback`."""
         return await self._reader.run(lambda session: _history(session, tenant, feedback_id))
 
-    async def page(
-        self, tenant: str, *, completion_id: str | None, conversation_id: str | None, cursor: str | None, limit: int
-    ) -> FeedbackPage:
+    async def page(self, tenant: str, wanted: FeedbackFilter, *, cursor: str | None, limit: int) -> FeedbackPage:
         """Feedback newest first; raises `BadCursor`."""
 
         def read(session: Session) -> FeedbackPage:
-            items, following = repository.page(
-                session,
-                tenant,
-                completion_id=completion_id,
-                conversation_id=conversation_id,
-                cursor=cursor,
-                limit=limit,
-            )
+            items, following = repository.page(session, tenant, wanted, cursor=cursor, limit=limit)
             return FeedbackPage(items=items, next=following)
 
         return await self._reader.run(read)

@@ -5,13 +5,14 @@ from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import bindparam, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, insert, select, update
 from sqlmodel import Session
 
 from thumbwheel.events import TurnCompleted, now_ms
 from thumbwheel.types import FeedbackRecord, Message, Turn, TurnStatus
+from thumbwheel_service.db.pages import Span, page_of, to_cursor
 from thumbwheel_service.db.tables import CompletionRow, UnstoredRow, table_of
-from thumbwheel_service.errors import BadInput, Conflicting, Missing
+from thumbwheel_service.errors import Conflicting, Missing
 from thumbwheel_service.owner import Owner
 
 _completion = table_of(CompletionRow)
@@ -30,12 +31,6 @@ class NotStored(Conflicting):
     """The chat was asked for with `store: false`: nothing of it is there to speak of."""
 
     code = "not_stored"
-
-
-class BadCursor(BadInput):
-    """The cursor was not made by an earlier page."""
-
-    code = "invalid_cursor"
 
 
 class Completion(NamedTuple):
@@ -162,37 +157,33 @@ def mark_lost(session: Session, owner: Owner) -> list[str]:
     return ids
 
 
+class TurnFilter(NamedTuple):
+    """Which turns are asked for; each field has an index of its own."""
+
+    completion_ids: Sequence[str] = ()
+    conversation_id: str | None = None
+    user: str | None = None
+    policy_version: str | None = None
+    span: Span = Span()
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """What a row of the table has to satisfy."""
+        equal = {name: getattr(self, name) for name in ("conversation_id", "user", "policy_version")}
+        found = [_completion.c[name] == value for name, value in equal.items() if value is not None]
+        if self.completion_ids:
+            found.append(_completion.c.completion_id.in_(self.completion_ids))
+        return [*found, *self.span.conditions(_completion.c.created_ms)]
+
+
 def page(
-    session: Session,
-    tenant: str,
-    *,
-    conversation_id: str | None,
-    user: str | None,
-    cursor: str | None,
-    limit: int,
+    session: Session, tenant: str, wanted: TurnFilter, *, cursor: str | None, limit: int
 ) -> tuple[list[Completion], str | None]:
     """Turns newest first, and the cursor of the next page; raises `BadCursor`."""
-    statement = select(*_COLUMNS).where(_completion.c.tenant == tenant)
-    if conversation_id is not None:
-        statement = statement.where(_completion.c.conversation_id == conversation_id)
-    if user is not None:
-        statement = statement.where(_completion.c.user == user)
-    if cursor is not None:
-        key = tuple_(_completion.c.created_ms, _completion.c.completion_id)
-        statement = statement.where(key < tuple_(*parse_cursor(cursor)))
-    statement = statement.order_by(_completion.c.created_ms.desc(), _completion.c.completion_id.desc())
-    rows = [Completion._make(row) for row in session.connection().execute(statement.limit(limit + 1))]
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return rows, f"{rows[-1].created_ms}~{rows[-1].completion_id}" if more else None
-
-
-def parse_cursor(cursor: str) -> tuple[int, str]:
-    """Time and id of the last row of the page before; raises `BadCursor`."""
-    moment, found, identifier = cursor.partition("~")
-    if not found or not moment.isascii() or not moment.isdigit() or len(moment) > 15 or "\0" in identifier:
-        raise BadCursor("take the cursor from `next` of the page before", field="cursor")
-    return int(moment), identifier
+    statement = page_of(_completion, "completion_id", _COLUMNS, cursor, limit)
+    statement = statement.where(_completion.c.tenant == tenant, *wanted.conditions())
+    rows = [Completion._make(row) for row in session.connection().execute(statement)]
+    more, rows = len(rows) > limit, rows[:limit]
+    return rows, to_cursor(rows[-1].created_ms, rows[-1].completion_id) if more else None
 
 
 def to_turn(row: Completion, feedback: Sequence[FeedbackRecord] = ()) -> Turn:

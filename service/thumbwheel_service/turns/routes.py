@@ -7,9 +7,12 @@ from litestar.di import NamedDependency
 from thumbwheel import routes
 from thumbwheel.types import Turn, TurnIn, TurnPage
 from thumbwheel_service.auth.guard import caller
+from thumbwheel_service.db.pages import Span
 from thumbwheel_service.http import AnyRequest, Cursor, Limit, PathId, QueryId, answer, decode, read_body, typed
 from thumbwheel_service.idempotency import once, respond
 from thumbwheel_service.openapi import documented
+from thumbwheel_service.parameters import Moment, QueryIds, refuse_unknown_parameters, to_ms
+from thumbwheel_service.turns.repository import TurnFilter
 from thumbwheel_service.turns.service import TurnService
 
 _turn = msgspec.json.Decoder(TurnIn)
@@ -32,16 +35,25 @@ async def bring_turn(request: AnyRequest, turn_service: NamedDependency[TurnServ
 async def list_turns(
     request: AnyRequest,
     turn_service: NamedDependency[TurnService],
+    completion_id: QueryIds = None,
     conversation_id: QueryId = None,
     user: QueryId = None,
+    policy_version: QueryId = None,
+    since: Moment = None,
+    until: Moment = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response[bytes]:
-    """Turns newest first, with their feedback."""
-    page = await turn_service.page(
-        caller(request).tenant, conversation_id=conversation_id, user=user, cursor=cursor, limit=limit
+    """Turns newest first, with their feedback; several parameters narrow together."""
+    refuse_unknown_parameters(request)
+    wanted = TurnFilter(
+        completion_ids=completion_id or (),
+        conversation_id=conversation_id,
+        user=user,
+        policy_version=policy_version,
+        span=Span(to_ms(since, "since"), to_ms(until, "until")),
     )
-    return answer(page)
+    return answer(await turn_service.page(caller(request).tenant, wanted, cursor=cursor, limit=limit))
 
 
 @get(typed(routes.TURN), tags=["turns"], operation_class=documented(answers={200: Turn}, errors=(400, 404, 409)))

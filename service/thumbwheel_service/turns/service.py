@@ -16,7 +16,7 @@ from thumbwheel_service.log.append import append_events
 from thumbwheel_service.owner import Owner
 from thumbwheel_service.turns import repository
 from thumbwheel_service.turns.messages import check_messages
-from thumbwheel_service.turns.repository import Completion
+from thumbwheel_service.turns.repository import Completion, TurnFilter
 
 IMPORTED = "import"
 """Policy version of answers that none of our policies gave."""
@@ -65,15 +65,11 @@ class TurnService:
 
         return await self._reader.run(read)
 
-    async def page(
-        self, tenant: str, *, conversation_id: str | None, user: str | None, cursor: str | None, limit: int
-    ) -> TurnPage:
+    async def page(self, tenant: str, wanted: TurnFilter, *, cursor: str | None, limit: int) -> TurnPage:
         """Turns newest first, with their current feedback; raises `BadCursor`."""
 
         def read(session: Session) -> TurnPage:
-            rows, following = repository.page(
-                session, tenant, conversation_id=conversation_id, user=user, cursor=cursor, limit=limit
-            )
+            rows, following = repository.page(session, tenant, wanted, cursor=cursor, limit=limit)
             return TurnPage(items=_with_feedback(session, tenant, rows), next=following)
 
         return await self._reader.run(read)

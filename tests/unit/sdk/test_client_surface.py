@@ -1,6 +1,7 @@
 """What the clients send, what they return, and that both have the same surface."""
 
 import inspect
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,35 @@ async def test_pages_of_the_asyncio_client() -> None:
     async with AsyncClient("http://service", transport=transport) as service:
         found = [record async for record in service.feedback.list(completion_id="c")]
     assert len(found) == 2
+
+
+def test_what_is_read_back_can_be_narrowed() -> None:
+    transport = Scripted(ok({"items": []}))
+    service = client(transport)
+    noon = datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=2)))
+    list(service.turns.list(completion_id=["a", "b"], policy_version="p-1", since=noon, until=None))
+    list(service.feedback.list(kind=["thumb", "flag"], retracted=False, user="ann", until="2026-02-01T00:00:00Z"))
+    list(service.feedback.list(kind="thumb"))
+    assert [request.url.params.multi_items() for request in transport.requests] == [
+        [("completion_id", "a"), ("completion_id", "b"), ("policy_version", "p-1"), ("since", noon.isoformat())],
+        [
+            ("kind", "thumb"),
+            ("kind", "flag"),
+            ("retracted", "false"),
+            ("user", "ann"),
+            ("until", "2026-02-01T00:00:00Z"),
+        ],
+        [("kind", "thumb")],
+    ]
+    assert "%2B02%3A00" in str(transport.requests[0].url)
+
+
+async def test_a_time_without_an_offset_is_refused_here() -> None:
+    with pytest.raises(ConfigurationError, match="until: give a datetime with a time zone"):
+        list(client(Scripted(ok({"items": []}))).turns.list(until=datetime(2026, 1, 31)))  # noqa: DTZ001
+    async with AsyncClient("http://service", transport=Scripted(ok({"items": []}))) as service:
+        with pytest.raises(ConfigurationError, match="since"):
+            [record async for record in service.feedback.list(since=datetime(2026, 1, 31))]  # noqa: DTZ001
 
 
 def test_policies_and_the_learner() -> None:

@@ -6,6 +6,8 @@ from sqlalchemy import ColumnElement, Select, Table, select, tuple_, union_all
 
 from thumbwheel_service.errors import BadInput
 
+Rows = Select[*tuple[Any, ...]]
+
 
 class BadCursor(BadInput):
     """The cursor was not made by an earlier page."""
@@ -25,7 +27,7 @@ class Span(NamedTuple):
         return after if self.until_ms is None else [*after, moment < self.until_ms]
 
 
-def page_of(table: Table, identifier: str, columns: list[Any], cursor: str | None, limit: int) -> Select[Any]:
+def page_of(table: Table, identifier: str, columns: list[Any], cursor: str | None, limit: int) -> Rows:
     """One row more than a page holds, to be narrowed by `where`; raises `BadCursor`."""
     moment, name = table.c.created_ms, table.c[identifier]
     statement = select(*columns)
@@ -34,13 +36,12 @@ def page_of(table: Table, identifier: str, columns: list[Any], cursor: str | Non
     return statement.order_by(moment.desc(), name.desc()).limit(limit + 1)
 
 
-def merged(pages: list[Select[Any]], identifier: str, limit: int) -> Select[Any]:
+def merged(pages: list[Rows], identifier: str, limit: int) -> Rows:
     """The newest rows of several pages that share none; each is read off an index by itself, as no `IN` could be."""
     if len(pages) == 1:
         return pages[0]
     rows = union_all(*(select(page.subquery()) for page in pages)).subquery()
-    columns: list[Any] = list(rows.c)
-    return select(*columns).order_by(rows.c.created_ms.desc(), rows.c[identifier].desc()).limit(limit + 1)
+    return select(rows).order_by(rows.c.created_ms.desc(), rows.c[identifier].desc()).limit(limit + 1)
 
 
 def to_cursor(created_ms: int, identifier: str) -> str:

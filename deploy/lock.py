@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = "requirements/cpu.lock"
 RESOLVER = "uv==0.13.8"
-EXTRAS = ("service", "learner", "cpu", "demo", "test")
+EXTRAS = ("service", "learner", "cpu", "demo", "export", "test")
 HEADER = """\
 # The CPU environment, exact and with hashes: Linux on x86-64 and aarch64, Python 3.11 to 3.13.
 # Written by `make lock` from pyproject.toml, cpu.in and excluded.txt; installed with --no-deps after torch.txt.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 GROUP = "thumbwheel.commands"
 OWN = {
     "chat": "thumbwheel.commands.chat",
+    "export": "thumbwheel.commands.exports",
     "import": "thumbwheel.commands.imports",
     "policies": "thumbwheel.commands.policies",
     "status": "thumbwheel.commands.status",

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("sdk", "service", "learner", "deploy/demo")
 HEAVY = {
     "torch", "transformers", "vllm", "litestar", "uvicorn", "sqlmodel", "sqlalchemy", "alembic", "kafka", "psycopg",
-    "numpy", "sklearn", "peft", "apscheduler", "matplotlib", "thumbwheel_service", "thumbwheel_learner",
+    "numpy", "sklearn", "peft", "apscheduler", "matplotlib", "pyarrow", "thumbwheel_service", "thumbwheel_learner",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 LOCK = (REQUIREMENTS / "cpu.lock").read_text()
-OWN_EXTRAS = ("service", "learner", "cpu", "demo", "test")
+OWN_EXTRAS = ("service", "learner", "cpu", "demo", "export", "test")
 
 
 def locked() -> dict[str, str]:

@@ -21,7 +21,7 @@ def test_help_names_every_command(capsys: Output) -> None:
         main(["--help"])
     assert left.value.code == 0
     said = capsys.readouterr().out
-    for name in ("chat", "import", "policies", "status", "topics", "dead-letters", "up", "doctor"):
+    for name in ("chat", "export", "import", "policies", "status", "topics", "dead-letters", "up", "doctor"):
         assert re.search(rf"\n    {name}\s", said)
 
 

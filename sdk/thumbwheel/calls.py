@@ -65,9 +65,14 @@ def _fill(path: str, **parts: str) -> str:
 
 
 def _narrowed(cursor: str | None, wanted: Mapping[str, Any]) -> Query:
-    """Parameters of a page as the service spells them; raises `ConfigurationError` for a time without an offset."""
+    """Parameters of a page as the service spells them; raises `ConfigurationError` for what would mean something else.
+
+    A list of no ids cannot be written in a URL, and would mean every row.
+    """
     query = {"limit" if name == "page_size" else name: value for name, value in wanted.items()}
     for name, value in query.items():
+        if isinstance(value, list | tuple) and not value:
+            raise ConfigurationError(f"{name} is an empty list; leave it out to ask for all")
         if isinstance(value, datetime):
             if value.tzinfo is None:
                 raise ConfigurationError(f"{name}: give a datetime with a time zone, e.g. datetime(…, tzinfo=UTC)")

@@ -144,6 +144,6 @@ def _shown(rows: "Iterable[Row]", what: str, tally: "Tally", progress: "Progress
     for row in rows:
         back = datetime.fromtimestamp((tally.reached_ms or 0) / 1000, UTC)
         left = sum(tally.left_out.values())
-        said = f"exporting {what}: {tally.written} written, {left} left out, back to {back:%Y-%m-%d %H:%M} UTC"
+        said = f"{what}: {tally.written} written, {left} left out, back to {back:%Y-%m-%d %H:%M}"
         progress.update(task, description=said)
         yield row

@@ -12,6 +12,8 @@ from thumbwheel.export.read import What
 from thumbwheel.export.rows import Row
 
 ROWS_PER_GROUP = 1000
+TURNS_PER_GROUP = 200
+"""Fewer, since each brings a token id and a log-probability for every token."""
 _LOOSE = ("messages", "metadata", "feedback")
 
 
@@ -31,12 +33,12 @@ def write_parquet(rows: Iterable[Row], file: BinaryIO, what: What) -> None:
     columns = _turn_schema(arrow) if what == "turns" else _schema(arrow, what)
     prepared = map(_flat_turn, rows) if what == "turns" else iter(rows)
     with import_module("pyarrow.parquet").ParquetWriter(file, columns, compression="zstd") as writer:
-        for group in _groups(prepared):
+        for group in _groups(prepared, TURNS_PER_GROUP if what == "turns" else ROWS_PER_GROUP):
             writer.write_batch(arrow.RecordBatch.from_pylist(group, schema=columns))
 
 
-def _groups(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while group := list(islice(rows, ROWS_PER_GROUP)):
+def _groups(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
+    while group := list(islice(rows, size)):
         yield group
 
 

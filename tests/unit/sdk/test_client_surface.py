@@ -149,6 +149,15 @@ def test_what_is_read_back_can_be_narrowed() -> None:
     assert "%2B02%3A00" in str(transport.requests[0].url)
 
 
+def test_a_list_of_nothing_is_refused_and_does_not_mean_everything() -> None:
+    transport = Scripted(ok({"items": []}))
+    with pytest.raises(ConfigurationError, match="completion_id is an empty list"):
+        list(client(transport).turns.list(completion_id=[]))
+    with pytest.raises(ConfigurationError, match="kind"):
+        list(client(transport).feedback.list(kind=()))
+    assert transport.requests == []
+
+
 async def test_a_time_without_an_offset_is_refused_here() -> None:
     with pytest.raises(ConfigurationError, match="until: give a datetime with a time zone"):
         list(client(Scripted(ok({"items": []}))).turns.list(until=datetime(2026, 1, 31)))  # noqa: DTZ001

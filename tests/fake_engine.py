@@ -112,9 +112,13 @@ class FakeEngine:
 
     def parse(self, body: dict[str, Any]) -> ChatRequest:
         self._require_ready()
-        if not isinstance(body.get("messages"), list):
-            raise ChatRefused("messages must be a list", status=400, title="BadRequestError", field="messages")
-        return ChatRequest(native=body, stream=bool(body.get("stream")), n=body.get("n") or 1)
+        messages: Any = body.get("messages")
+        if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+            raise ChatRefused("messages is a list of objects", status=400, title="BadRequestError", field="messages")
+        n = body.get("n") or 1
+        if not isinstance(n, int) or not 1 <= n <= 16:
+            raise ChatRefused("n lies between 1 and 16", status=400, title="BadRequestError", field="n")
+        return ChatRequest(native=body, stream=bool(body.get("stream")), n=n)
 
     def chat(
         self, request: ChatRequest, *, completion_id: str, policy: str, model: str, on_start: Callable[[], None]

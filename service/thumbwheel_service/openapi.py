@@ -87,10 +87,17 @@ def documented(
     idempotent: bool = False,
     media_type: str = JSON,
     openai_errors: bool = False,
+    streams: bool = False,
 ) -> type[Operation]:
-    """An operation that documents the body it reads, the answers it gives and the errors it may end with."""
+    """An operation that documents the body it reads, the answers it gives and the errors it may end with.
+
+    With `streams` the answer may also be server-sent events.
+    """
     statuses = {*errors, *EVERYWHERE, *(WITH_BODY if body is not None else ()), *((400, 422) if idempotent else ())}
     responses = {str(status): _answer(wire_type, media_type, idempotent) for status, wire_type in answers.items()}
+    if streams:
+        for response in responses.values():
+            response.content = (response.content or {}) | {EVENT_STREAM: _EVENTS}
     responses |= {str(status): _error(status, openai_errors) for status in sorted(statuses)}
     request_body = None
     if body is not None:
@@ -108,6 +115,8 @@ def documented(
     return Documented
 
 
+EVENT_STREAM = "text/event-stream"
+_EVENTS = OpenAPIMediaType(schema=RawSchema(raw={"description": "`data: {chunk}`, last `data: [DONE]`"}))
 _IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
     param_in="header",

@@ -1,13 +1,13 @@
 """What we add to OpenAI's chat body, taken out of it before the engine sees the rest."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from thumbwheel.events import new_id
-from thumbwheel.types import BODY_KEY, CONVERSATION_HEADER, Identifier, Metadata
+from thumbwheel.types import BODY_KEY, CONVERSATION_HEADER, Identifier, Message, Metadata
 from thumbwheel_service.errors import BadInput
 
 MAX_METADATA = 16
@@ -30,8 +30,22 @@ class Asked(Struct, frozen=True, kw_only=True):
     metadata: Metadata
 
 
-class _Ours(Struct, frozen=True, forbid_unknown_fields=True):
+class Extension(Struct, frozen=True, forbid_unknown_fields=True):
+    """Our own key of the body."""
+
     conversation_id: Identifier | None = None
+
+
+class ChatBody(Struct, kw_only=True):
+    """What the service itself reads of OpenAI's chat body; everything else in it is the serving layer's to check."""
+
+    messages: list[Message]
+    model: str | None = None
+    stream: bool | None = None
+    user: Annotated[str, Meta(max_length=MAX_USER, pattern="^[^\\x00]*$")] | None = None
+    metadata: Metadata | None = None
+    store: bool | None = None
+    thumbwheel: Extension | None = None
 
 
 def take(body: dict[str, Any], headers: Mapping[str, str]) -> Asked:
@@ -42,8 +56,9 @@ def take(body: dict[str, Any], headers: Mapping[str, str]) -> Asked:
     metadata = _convert(body.pop("metadata", None) or {}, Metadata, "metadata")
     if len(metadata) > MAX_METADATA:
         raise BadExtension(f"metadata has at most {MAX_METADATA} pairs", field="metadata")
-    ours = _convert(body.pop(BODY_KEY, None) or {}, _Ours, BODY_KEY)
+    ours = _convert(body.pop(BODY_KEY, None) or {}, Extension, BODY_KEY)
     store = _convert(body.pop("store", None), bool | None, "store")
+    _convert(body.get("stream"), bool | None, "stream")
     model = _convert(body.get("model"), str | None, "model")
     return Asked(
         model=model or None,
@@ -54,7 +69,7 @@ def take(body: dict[str, Any], headers: Mapping[str, str]) -> Asked:
     )
 
 
-def _conversation(ours: _Ours, metadata: Metadata, headers: Mapping[str, str]) -> str:
+def _conversation(ours: Extension, metadata: Metadata, headers: Mapping[str, str]) -> str:
     if ours.conversation_id is not None:
         return ours.conversation_id
     if (given := metadata.get("conversation_id")) is not None:

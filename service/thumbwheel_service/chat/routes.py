@@ -9,6 +9,7 @@ from litestar.params import FromPath
 from thumbwheel import routes
 from thumbwheel.types import COMPLETION_HEADER, CONVERSATION_HEADER, VERSION_HEADER, ChatStamp
 from thumbwheel_service.auth.guard import caller
+from thumbwheel_service.chat.extensions import ChatBody
 from thumbwheel_service.chat.response import EventStream
 from thumbwheel_service.chat.service import ChatService
 from thumbwheel_service.http import AnyRequest, answer, read_body
@@ -19,7 +20,9 @@ from thumbwheel_service.openapi import documented
     routes.CHAT,
     tags=["chat"],
     status_code=200,
-    operation_class=documented(body=dict[str, Any], answers={200: dict[str, Any]}, errors=(404,), openai_errors=True),
+    operation_class=documented(
+        body=ChatBody, answers={200: dict[str, Any]}, errors=(404,), openai_errors=True, streams=True
+    ),
 )
 async def create_chat_completion(request: AnyRequest, chat_service: NamedDependency[ChatService]) -> Response[bytes]:
     """Answer a chat; the body is OpenAI's (and vLLM's), with `metadata`, `store`, `user` and our key `thumbwheel`."""

@@ -27,7 +27,7 @@ async def list_policies(policy_service: NamedDependency[PolicyService]) -> Respo
 @get(
     routes.POLICIES + "/{version:str}",
     tags=["policies"],
-    operation_class=documented(answers={200: PolicyVersion}, errors=(404,)),
+    operation_class=documented(answers={200: PolicyVersion}, errors=(400, 404)),
 )
 async def get_policy(version: PathId, policy_service: NamedDependency[PolicyService]) -> Response[bytes]:
     """One version."""
@@ -38,7 +38,7 @@ async def get_policy(version: PathId, policy_service: NamedDependency[PolicyServ
     typed(routes.POLICY_PROMOTE),
     tags=["policies"],
     status_code=200,
-    operation_class=documented(answers={200: PolicyList}, errors=(404, 409)),
+    operation_class=documented(answers={200: PolicyList}, errors=(400, 404, 409)),
 )
 async def promote_policy(version: PathId, policy_service: NamedDependency[PolicyService]) -> Response[bytes]:
     """Make a loaded version live."""

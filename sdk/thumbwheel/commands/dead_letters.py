@@ -27,8 +27,9 @@ def register(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "dead-letters",
         help="records that could not be used: list, show, replay, dismiss",
-        description="What the learner cannot parse, or what violates a contract, is kept on a topic of its own with "
-        "the reason and the original bytes. Without an action, the table of those nobody has settled yet.",
+        description="What the learner cannot parse, or what violates a contract, is kept on\n"
+        "a topic of its own with the reason and the original bytes. Without an action,\n"
+        "the table of those nobody has settled yet.",
         epilog="examples:\n  thumbwheel dead-letters\n  thumbwheel dead-letters show thumbwheel.feedback/0/12\n"
         "  thumbwheel dead-letters replay thumbwheel.feedback/0/12 --value mended.json",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -16,29 +16,26 @@ class DeadLetterView:
         self._metrics = metrics
         self._from: dict[str, str] = {}
         self._settled: set[str] = set()
-        self._shown: set[str] = set()
+        self._open: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follow until cancelled; what is heard again changes nothing."""
         async for record in self._follower.follow(DEAD_LETTERS.name):
             match understood(record, self._metrics):
-                case DeadLettered() as letter:
-                    self._from[letter_id(letter)] = letter.topic
-                case DeadLetterSettled() as settled:
-                    self._settled.add(letter_id(settled))
+                case DeadLettered() as letter if (name := letter_id(letter)) not in self._from:
+                    self._from[name] = letter.topic
+                    self._count(letter.topic, 0 if name in self._settled else 1)
+                case DeadLetterSettled() as settled if (name := letter_id(settled)) not in self._settled:
+                    self._settled.add(name)
+                    if name in self._from:
+                        self._count(self._from[name], -1)
                 case _:
-                    continue
-            self._show()
+                    pass
 
     def open(self) -> int:
         """How many are open."""
-        return sum(self._counts().values())
+        return self._open.total()
 
-    def _counts(self) -> Counter[str]:
-        return Counter(topic for name, topic in self._from.items() if name not in self._settled)
-
-    def _show(self) -> None:
-        counts = self._counts()
-        self._shown |= counts.keys()
-        for topic in self._shown:
-            self._metrics.dead_letters.labels(topic).set(counts[topic])
+    def _count(self, topic: str, change: int) -> None:
+        self._open[topic] += change
+        self._metrics.dead_letters.labels(topic).set(self._open[topic])

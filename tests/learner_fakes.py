@@ -91,14 +91,23 @@ class MemoryConsumer:
             found += records
         return self._bus.deliver(found)
 
-    def caught_up(self) -> bool:
-        """Whether nothing is left."""
-        self._bus.check()
-        return all(offset >= len(self._bus.logs[partition]) for partition, offset in self.position.items())
-
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read from there next."""
         self.position[partition] = offset
+
+    def begins(self) -> Mapping[TopicPartition, int]:
+        """See `EventConsumer`."""
+        self._bus.check()
+        return {partition: self._bus.first[partition] for partition in self.position}
+
+    def ends(self) -> Mapping[TopicPartition, int]:
+        """See `EventConsumer`."""
+        self._bus.check()
+        return {partition: len(self._bus.logs[partition]) for partition in self.position}
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """See `EventConsumer`."""
+        return dict(self.position)
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Remember, for assertions."""

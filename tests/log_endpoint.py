@@ -9,7 +9,7 @@ import msgspec
 
 from thumbwheel.bus import partition_of
 from thumbwheel.events import TOPICS
-from thumbwheel.internal import MSGPACK, LogAppend, LogAppended, LogPage, LogPages, LogRead, LogRow
+from thumbwheel.internal import MSGPACK, LogAppend, LogAppended, LogPage, LogPages, LogRead, LogRow, LogSpan, LogSpans
 
 
 class LogTransport(httpx.BaseTransport):
@@ -37,6 +37,8 @@ class LogTransport(httpx.BaseTransport):
                 return self._append(msgspec.msgpack.decode(request.read(), type=LogAppend))
             case "POST", "/internal/log/read":
                 return self._read(msgspec.msgpack.decode(request.read(), type=LogRead))
+            case "GET", path if (topic := path.removeprefix("/internal/log/")) in TOPICS:
+                return self._describe(topic)
             case _:
                 return problem(404, "Not found", "no such route")
 
@@ -52,6 +54,11 @@ class LogTransport(httpx.BaseTransport):
                 fresh += 1
             self._changed.notify_all()
         return packed(LogAppended(fresh))
+
+    def _describe(self, topic: str) -> httpx.Response:
+        with self._changed:
+            at = [(topic, partition) for partition in range(TOPICS[topic].partitions)]
+            return packed(LogSpans([LogSpan(self._first[p], len(self._rows[p])) for p in at]))
 
     def _read(self, body: LogRead) -> httpx.Response:
         deadline = time.monotonic() + body.wait_ms / 1000

@@ -1,4 +1,4 @@
-"""The learner's part of the `thumbwheel` command: `learn` and `evaluate`. Nothing heavy is imported to list them."""
+"""The learner's part of the `thumbwheel` command. Nothing heavy is imported to list it."""
 
 import argparse
 import logging
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from thumbwheel.commands.service import add_service_options, console, open_client, print_json
 from thumbwheel.errors import ConfigurationError
 from thumbwheel_learner.errors import LearnerError
+from thumbwheel_learner.replay.command import register as register_replay
 from thumbwheel_learner.settings import PREFIX
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _OPTIONS = {
 
 
 def register(subparsers: "Subparsers") -> None:
-    """Add `learn` and `evaluate`; called by the SDK's command line through the entry point `thumbwheel.commands`."""
+    """Add the learner's commands; called by the SDK's command line through the entry point `thumbwheel.commands`."""
     learning = subparsers.add_parser(
         "learn",
         help="run the learner; or tell a running one to train now, to pause, to resume",
@@ -57,6 +58,7 @@ def register(subparsers: "Subparsers") -> None:
     evaluating.add_argument("--model", help=_OPTIONS["model"])
     evaluating.add_argument("--json", action="store_true", help="one JSON document")
     evaluating.set_defaults(run=evaluate)
+    register_replay(subparsers)
 
 
 def learn(arguments: argparse.Namespace) -> int:

@@ -56,6 +56,7 @@ class Consumer:
         engine: Engine,
         bus: EventBus,
         *,
+        group: str | None = GROUP,
         on_stored: Callable[[Stored], None] = lambda stored: None,
         on_trouble: Callable[[Trouble | None], None] = lambda trouble: None,
         clock: Callable[[], float] = time.monotonic,
@@ -65,6 +66,7 @@ class Consumer:
     ) -> None:
         self._engine = engine
         self._bus = bus
+        self._group = group
         self._on_stored = on_stored
         self._on_trouble = on_trouble
         self._clock = clock
@@ -125,6 +127,15 @@ class Consumer:
             self._on_stored(stored)
         return sum(stored.records.values()) + sum(stored.dead_letters.values())
 
+    def reached(self) -> dict[TopicPartition, int]:
+        """Up to where each partition has been read and stored; the empty end of one counts as read.
+
+        True between steps that returned. Empty before the first.
+        """
+        passed: Mapping[TopicPartition, int] = self._consumer.positions() if self._consumer else {}
+        paused = self._paused_until
+        return {at: kept if at in paused else max(kept, passed.get(at, 0)) for at, kept in self._next.items()}
+
     def close(self) -> None:
         """Leave the bus; safe to call twice."""
         consumer, self._consumer = self._consumer, None
@@ -134,7 +145,7 @@ class Consumer:
     def _join(self) -> EventConsumer:
         self._next.clear()
         self._paused_until.clear()
-        self._consumer = self._bus.consumer(TOPICS_READ, group=GROUP, start=self._start)
+        self._consumer = self._bus.consumer(TOPICS_READ, group=self._group, start=self._start)
         return self._consumer
 
     def _rejoin(self) -> None:

@@ -4,6 +4,9 @@ LearnerError
 ├── settings.BadSetting            (a thumbwheel.ConfigurationError) a setting cannot be used
 ├── lock.AlreadyRunning            another learner holds this data directory
 ├── store.session.OffsetMoved      somebody else stored records of this partition meanwhile
+├── replay.bounds.NotThere         the bus no longer has, or never had, what is to be read again
+├── replay.rebuild.ReplayStopped   a rebuild cannot go on
+├── replay.rewind.RewindRefused    the offsets were left alone; the message says why
 ├── dataset.SnapshotDamaged        a snapshot file is missing or does not match its hash
 ├── run.Stopped                    a person asked the learner to stop; the run resumes at the next start
 ├── run.RunAbandoned               a run can never finish; the message says why

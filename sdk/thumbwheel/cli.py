@@ -42,7 +42,12 @@ class Part(NamedTuple):
 PARTS = {
     "service": Part("service,cpu", {"serve": "serve chats and take feedback", "keys": "make and revoke API keys"}),
     "learner": Part(
-        "learner", {"learn": "start, pause and resume training", "evaluate": "score a file of preferences"}
+        "learner",
+        {
+            "learn": "start, pause and resume training",
+            "evaluate": "score a file of preferences",
+            "replay": "compare the learner's store with the bus, or let the learner read again",
+        },
     ),
     "demo": Part("service,learner,cpu,demo", {"demo": "the whole loop on simulated people, with a report"}),
 }

@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from thumbwheel.bus import EventBus, NewRecord, Record, key_text
+from thumbwheel.bus import EventBus, NewRecord, key_text
+from thumbwheel.bus.whole import read_whole
 from thumbwheel.errors import ThumbwheelError
 from thumbwheel.events import (
     DEAD_LETTERS,
@@ -21,7 +22,6 @@ from thumbwheel.events import (
 )
 
 Outcome = Literal["replayed", "dismissed"]
-_POLL_S = 5.0
 
 
 class NotReplayable(ThumbwheelError):
@@ -52,7 +52,7 @@ def read_letters(bus: EventBus) -> Mapping[str, Letter]:
     """
     letters: dict[str, DeadLettered] = {}
     settled: dict[str, DeadLetterSettled] = {}
-    for record in _read_whole(bus, DEAD_LETTERS.name):
+    for record in read_whole(bus, DEAD_LETTERS.name):
         try:
             event = decode(record.value).event
         except msgspec.MsgspecError:
@@ -112,14 +112,3 @@ def settle(bus: EventBus, letters: Sequence[Letter], outcome: Outcome) -> None:
         topic, key = topic_and_key(event)
         records.append(NewRecord(topic.name, key, envelope.event_id, encode(envelope)))
     bus.append(records)
-
-
-def _read_whole(bus: EventBus, topic: str) -> list[Record]:
-    consumer = bus.consumer([topic], group=None, start=lambda at: 0)
-    found: list[Record] = []
-    try:
-        while not consumer.caught_up():
-            found += consumer.poll(_POLL_S)
-    finally:
-        consumer.close()
-    return found

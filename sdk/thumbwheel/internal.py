@@ -2,6 +2,7 @@
 
     POST   /internal/log                                   append records           LogAppend -> LogAppended
     POST   /internal/log/read                              long poll                LogRead -> LogPages
+    GET    /internal/log/{topic}                           its partitions           -> LogSpans
     GET    /internal/log/{topic}/{partition}?offset&limit&wait_ms                   -> LogPage (the same, for one)
     POST   /internal/candidates                            load a hidden adapter    CandidateIn -> CandidateLoaded
     DELETE /internal/candidates/{name}                     unload it
@@ -81,6 +82,19 @@ class LogPages(Struct, frozen=True):
     """One page per position, in the order asked."""
 
     pages: list[LogPage]
+
+
+class LogSpan(Struct, frozen=True, array_like=True):
+    """Where a partition begins and ends now: the lowest offset still there, and that of the next record."""
+
+    first: int
+    next: int
+
+
+class LogSpans(Struct, frozen=True):
+    """One per partition of a topic, in order."""
+
+    partitions: list[LogSpan]
 
 
 class CandidateIn(Struct, frozen=True):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import or_, update
+from sqlalchemy import and_, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, col, select
@@ -54,6 +54,11 @@ def stored_offset(session: Session, partition: TopicPartition) -> int:
         OffsetRow.topic == partition.topic, OffsetRow.partition == partition.partition
     )
     return session.exec(statement).first() or 0
+
+
+def stored_offsets(session: Session) -> dict[TopicPartition, int]:
+    """Where to read next, of every partition of which anything is stored."""
+    return {TopicPartition(row.topic, row.partition): row.next for row in session.exec(select(OffsetRow))}
 
 
 def move_offset(session: Session, partition: TopicPartition, *, expected: int, reached: int) -> None:
@@ -191,7 +196,10 @@ def _keep_highest(
     keys: tuple[str, ...],
     order: tuple[str, ...],
 ) -> None:
-    """Upsert, only where the new row is higher by `order` (compared as a tuple)."""
+    """Upsert, only where the new row is higher by `order` (compared as a tuple), or the same and damaged here.
+
+    The same event has the same content whenever it comes: where the stored row says something else, the bus is right.
+    """
     values = list(rows)
     if not values:
         return
@@ -202,10 +210,13 @@ def _keep_highest(
     higher: ColumnElement[bool] = new[last.name] > (last.collate("C") if _is_postgres(session) else last)
     for name in reversed(order[:-1]):
         higher = or_(new[name] > target.c[name], (new[name] == target.c[name]) & higher)
+    told = [name for name in values[0] if name not in (*keys, *order, "stored_ms")]
+    same = and_(*(new[name] == target.c[name] for name in order))
+    damaged = or_(*(new[name].is_distinct_from(target.c[name]) for name in told))
     statement = statement.on_conflict_do_update(
         index_elements=list(keys),
         set_={name: new[name] for name in values[0] if name not in keys},
-        where=higher,
+        where=or_(higher, and_(same, damaged)),
     )
     session.connection().execute(statement, values)
 

@@ -3,11 +3,13 @@
 import importlib.resources
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import Connection
 from sqlmodel import Session
@@ -31,9 +33,7 @@ def connect(url: str) -> Engine:
 
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Bring the schema to `revision` (up or down), in one transaction."""
-    config = Config()
-    folder = importlib.resources.files("thumbwheel_learner.store") / "migrations"
-    config.set_main_option("script_location", str(folder))
+    config = _config()
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
         config.attributes["connection"] = connection
         now = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
@@ -41,6 +41,15 @@ def migrate(engine: Engine, revision: str = "head") -> None:
             command.downgrade(config, revision)
         else:
             command.upgrade(config, revision)
+
+
+def has_current_schema(engine: Engine) -> bool | None:
+    """Whether the tables are those of this version; None where there are none (nothing is created)."""
+    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
+        return None
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    return None if found is None else found == ScriptDirectory.from_config(_config()).get_current_head()
 
 
 @contextmanager
@@ -59,6 +68,13 @@ def reading(engine: Engine) -> Iterator[Session]:
         connection = connection.execution_options(isolation_level="REPEATABLE READ")
     with connection, Session(connection, autoflush=False, expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def _config() -> Config:
+    config = Config()
+    folder = importlib.resources.files("thumbwheel_learner.store") / "migrations"
+    config.set_main_option("script_location", str(folder))
+    return config
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import httpx
 import msgspec
@@ -28,6 +28,7 @@ from thumbwheel.internal import (
     LogPages,
     LogPosition,
     LogRead,
+    LogSpans,
 )
 from thumbwheel.retry import error_of
 
@@ -35,8 +36,14 @@ T = TypeVar("T")
 _MAX_RECORDS = 1024
 _MAX_BYTES = 4 << 20
 _MAX_WAIT_MS = 10_000
-_PAGE = 500
 _ANSWER_S = 10.0
+
+
+class Fetched(NamedTuple):
+    """What one read brought, and where the next one goes on."""
+
+    records: list[Record]
+    positions: dict[TopicPartition, int]
 
 
 class EmbeddedBus:
@@ -68,33 +75,40 @@ class EmbeddedBus:
             for partition in range(TOPICS[name].partitions):
                 at = TopicPartition(name, partition)
                 positions[at] = start(at)
-        return EmbeddedConsumer(self.read, positions)
+        return EmbeddedConsumer(self, positions)
 
-    def read(self, positions: Mapping[TopicPartition, int], wait_ms: int, limit: int = _PAGE) -> list[Record]:
+    def read(self, positions: Mapping[TopicPartition, int], wait_ms: int) -> Fetched:
         """Records from these offsets on, waiting up to `wait_ms` for the first; raises as `poll` does."""
         asked = LogRead(
             positions=[LogPosition(at.topic, at.partition, offset) for at, offset in positions.items()],
-            limit=limit,
             wait_ms=wait_ms,
         )
         answer = self._post("/internal/log/read", asked, LogPages, patience_s=wait_ms / 1000 + _ANSWER_S)
-        records: list[Record] = []
+        fetched = Fetched([], {})
         for (at, offset), page in zip(positions.items(), answer.pages, strict=True):
             if not page.first <= offset <= page.next:
                 raise OffsetOutOfRange(f"{at.topic}/{at.partition}: {offset} is not in [{page.first}, {page.next}]")
-            records += [Record(at.topic, at.partition, row.offset, row.key, row.value) for row in page.rows]
-        return records
+            fetched.records.extend(Record(at.topic, at.partition, row.offset, row.key, row.value) for row in page.rows)
+            fetched.positions[at] = page.rows[-1].offset + 1 if page.rows else page.next
+        return fetched
+
+    def spans(self, topic: str) -> dict[TopicPartition, tuple[int, int]]:
+        """First and next offset of every partition of `topic`; raises `BusUnavailable`, `BusError`."""
+        answer = self._send("GET", f"/internal/log/{topic}", b"", LogSpans, patience_s=_ANSWER_S)
+        return {TopicPartition(topic, number): (span.first, span.next) for number, span in enumerate(answer.partitions)}
 
     def _post(self, path: str, body: object, kind: type[T], *, patience_s: float = _ANSWER_S) -> T:
-        """One POST; sent once more when the connection broke, as everything here may be repeated."""
-        content = msgspec.msgpack.encode(body)
+        return self._send("POST", path, msgspec.msgpack.encode(body), kind, patience_s=patience_s)
+
+    def _send(self, method: str, path: str, content: bytes, kind: type[T], *, patience_s: float) -> T:
+        """One request; sent once more when the connection broke, as everything here may be repeated."""
         timeout = httpx.Timeout(patience_s, connect=2.0)
         if self._http.is_closed:
             raise BusUnavailable("this bus has been closed")
         last = ""
         for _ in range(2):
             try:
-                response = self._http.post(self._base_url + path, content=content, timeout=timeout)
+                response = self._http.request(method, self._base_url + path, content=content, timeout=timeout)
             except (httpx.ConnectError, httpx.TimeoutException) as error:
                 raise BusUnavailable(f"{self._base_url} does not answer: {error or type(error).__name__}") from error
             except httpx.TransportError as error:
@@ -129,43 +143,51 @@ class EmbeddedBus:
         self.close()
 
 
-class _Read(Protocol):
-    """`EmbeddedBus.read`."""
-
-    def __call__(self, positions: Mapping[TopicPartition, int], wait_ms: int, limit: int = _PAGE) -> list[Record]: ...
-
-
 class EmbeddedConsumer:
     """Positions in the partitions of some topics; one thread at a time."""
 
-    def __init__(self, read: _Read, positions: dict[TopicPartition, int]) -> None:
-        self._read = read
+    def __init__(self, bus: EmbeddedBus, positions: dict[TopicPartition, int]) -> None:
+        self._bus = bus
         self._positions = positions
         self._closed = False
 
     def poll(self, timeout_s: float) -> list[Record]:
         """The next records of all partitions; see `EventConsumer`."""
-        if self._closed:
-            raise BusUnavailable("this consumer has been closed")
+        self._check_open()
         deadline = time.monotonic() + max(0.0, timeout_s)
         while True:
             left_ms = max(0, int((deadline - time.monotonic()) * 1000))
-            records = self._read(self._positions, min(left_ms, _MAX_WAIT_MS))
-            if records or time.monotonic() >= deadline:
-                break
-        for record in records:
-            self._positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
-        return records
+            fetched = self._bus.read(self._positions, min(left_ms, _MAX_WAIT_MS))
+            self._positions.update(fetched.positions)
+            if fetched.records or time.monotonic() >= deadline:
+                return fetched.records
 
-    def caught_up(self) -> bool:
-        """Whether there is nothing more to read; see `EventConsumer`."""
-        return not self._read(self._positions, 0, limit=1)
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BusUnavailable("this consumer has been closed")
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read `partition` from `offset` next."""
         if partition not in self._positions:
             raise ConfigurationError(f"{partition.topic}/{partition.partition} is not assigned to this consumer")
         self._positions[partition] = offset
+
+    def begins(self) -> Mapping[TopicPartition, int]:
+        """See `EventConsumer`."""
+        return {at: first for at, (first, _) in self._spans().items()}
+
+    def ends(self) -> Mapping[TopicPartition, int]:
+        """See `EventConsumer`."""
+        return {at: following for at, (_, following) in self._spans().items()}
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """See `EventConsumer`."""
+        return dict(self._positions)
+
+    def _spans(self) -> dict[TopicPartition, tuple[int, int]]:
+        self._check_open()
+        topics = dict.fromkeys(at.topic for at in self._positions)
+        return {at: span for topic in topics for at, span in self._bus.spans(topic).items()}
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Nothing to tell: the service sees what its log's only reader has asked for."""

@@ -63,13 +63,13 @@ class KafkaConsumer:
         self._assigned = _Assigned()
         self._heard = time.monotonic()
         self._closed = False
+        self._everything = [
+            kafka.TopicPartition(prefix + t, p) for t in topics for p in range(known_topic(t).partitions)
+        ]
         try:
             if group is None:
-                everything = [
-                    kafka.TopicPartition(prefix + t, p) for t in topics for p in range(known_topic(t).partitions)
-                ]
-                driver.assign(everything)
-                self._assigned.on_partitions_assigned(everything)
+                driver.assign(self._everything)
+                self._assigned.on_partitions_assigned(self._everything)
                 self._position()
             else:
                 driver.subscribe(topics=[prefix + topic for topic in topics], listener=self._assigned)
@@ -134,15 +134,6 @@ class KafkaConsumer:
             raise translated(error) from error
         self._heard = time.monotonic()
 
-    def caught_up(self) -> bool:
-        """Whether everything has been read; asks the brokers where the partitions end. See `EventConsumer`."""
-        self._position()
-        try:
-            ends = self._driver.end_offsets(list(self._driver.assignment() or ()), timeout_ms=2 * BLOCK_MS)
-            return all((self._driver.position(at) or 0) >= end for at, end in ends.items())
-        except errors.KafkaError as error:
-            raise translated(error) from error
-
     def _ours(self, partition: Any) -> TopicPartition:
         return TopicPartition(partition.topic.removeprefix(self._prefix), partition.partition)
 
@@ -150,6 +141,35 @@ class KafkaConsumer:
         """Read `partition` from `offset` next; nothing happens when the group has given it to somebody else."""
         with suppress(errors.IllegalStateError, AssertionError):
             self._driver.seek(kafka.TopicPartition(self._prefix + partition.topic, partition.partition), offset)
+
+    def begins(self) -> Mapping[TopicPartition, int]:
+        """See `EventConsumer`."""
+        return self._offsets(self._driver.beginning_offsets)
+
+    def ends(self) -> Mapping[TopicPartition, int]:
+        """See `EventConsumer`; what `acks=all` has answered lies before them."""
+        return self._offsets(self._driver.end_offsets)
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """See `EventConsumer`; the driver's own, which pass over what compaction has left empty."""
+        unpositioned = self._assigned.waiting()
+        found: dict[TopicPartition, int] = {}
+        try:
+            for partition in set(self._driver.assignment() or ()) - unpositioned:
+                with suppress(errors.IllegalStateError):
+                    offset = self._driver.position(partition, timeout_ms=BLOCK_MS)
+                    found |= {} if offset is None else {self._ours(partition): offset}
+        except errors.KafkaError as error:
+            raise translated(error) from error
+        return found
+
+    def _offsets(self, ask: Callable[..., Mapping[Any, int]]) -> Mapping[TopicPartition, int]:
+        if self._closed:
+            raise BusUnavailable("this consumer has been closed")
+        try:
+            return {self._ours(at): offset for at, offset in ask(self._everything, timeout_ms=2 * BLOCK_MS).items()}
+        except errors.KafkaError as error:
+            raise translated(error) from error
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit for the group, so that its lag can be watched; a failure is nobody's loss."""

@@ -71,15 +71,23 @@ class EventConsumer(Protocol):
         """
         ...
 
-    def caught_up(self) -> bool:
-        """Whether `poll` has returned all that was on its partitions at this moment: the end of a topic read whole.
-
-        Raises `BusUnavailable`, `OffsetOutOfRange`.
-        """
-        ...
-
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read this partition from `offset` next, e.g. after a rolled-back transaction."""
+        ...
+
+    def begins(self) -> Mapping[TopicPartition, int]:
+        """The lowest offset still there of every partition, whoever reads it; raises `BusUnavailable`."""
+        ...
+
+    def ends(self) -> Mapping[TopicPartition, int]:
+        """The offset that the next record of every partition will get; raises `BusUnavailable`."""
+        ...
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Where the next poll goes on, of the partitions assigned: behind what was given out, and behind empty ends.
+
+        A partition is read whole once its position has come to where it ended.
+        """
         ...
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:

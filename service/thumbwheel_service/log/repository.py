@@ -34,12 +34,10 @@ def read(
 ) -> internal.LogPage:
     """Records from `offset` on, at most `limit` of them and about `size_limit` bytes; raises `Pruned`.
 
-    Offsets ascend; in a compacted topic, where only the last record of a key stays, they have gaps.
+    Offsets ascend; in a compacted topic, where only the last record of a key stays, they have gaps. The end is read
+    before the records and the beginning after them: what is appended or pruned meanwhile makes no page with a hole.
     """
-    head = session.get(LogHead, (topic, partition), populate_existing=True)
-    first, following = (head.first, head.next) if head else (0, 0)
-    if offset < first or offset > following:
-        raise Pruned(f"{topic}[{partition}] reaches from {first} to {following}, not to {offset}")
+    following = span(session, topic, partition).next
     columns = (col(LogRow.offset), col(LogRow.key), col(LogRow.value))
     statement = (
         select(*columns)
@@ -54,12 +52,22 @@ def read(
         if rows and size > size_limit:
             break
         rows.append(internal.LogRow(number, key, value))
+    first = span(session, topic, partition).first
+    if not first <= offset <= following:
+        raise Pruned(f"{topic}[{partition}] reaches from {first} to {following}, not to {offset}")
     return internal.LogPage(rows=rows, first=first, next=following)
 
 
-def starts(session: Session, topic: str) -> list[internal.LogPosition]:
-    """The first offset that is still there, per partition of `topic`; raises `UnknownPartition`."""
+def span(session: Session, topic: str, partition: int) -> internal.LogSpan:
+    """Where a partition begins and ends now."""
+    statement = select(col(LogHead.first), col(LogHead.next)).where(
+        col(LogHead.topic) == topic, col(LogHead.partition) == partition
+    )
+    found = session.execute(statement).one_or_none()
+    return internal.LogSpan(*found) if found else internal.LogSpan(0, 0)
+
+
+def spans(session: Session, topic: str) -> list[internal.LogSpan]:
+    """Where the partitions of `topic` begin and end, in order; raises `UnknownPartition`."""
     check_partition(topic, 0)
-    statement = select(LogHead).where(col(LogHead.topic) == topic)
-    first = {head.partition: head.first for head in session.execute(statement).scalars()}
-    return [internal.LogPosition(topic, p, first.get(p, 0)) for p in range(TOPICS[topic].partitions)]
+    return [span(session, topic, partition) for partition in range(TOPICS[topic].partitions)]

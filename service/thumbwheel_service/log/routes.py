@@ -53,6 +53,16 @@ async def read_log(request: AnyRequest, log_service: NamedDependency[LogService]
 
 
 @get(
+    "/internal/log/{topic:str}",
+    tags=["internal"],
+    operation_class=documented(answers={200: internal.LogSpans}, errors=(404,), media_type=internal.MSGPACK),
+)
+async def describe_topic(log_service: NamedDependency[LogService], topic: FromPath[str]) -> Response[bytes]:
+    """Where the partitions of a topic begin and end now."""
+    return msgpack(internal.LogSpans(await log_service.spans(topic)))
+
+
+@get(
     "/internal/log/{topic:str}/{partition:int}",
     tags=["internal"],
     operation_class=documented(answers={200: internal.LogPage}, errors=(400, *_ERRORS), media_type=internal.MSGPACK),
@@ -71,4 +81,4 @@ async def read_partition(
     return msgpack(page)
 
 
-HANDLERS = [append_log, read_log, read_partition]
+HANDLERS = [append_log, read_log, describe_topic, read_partition]

@@ -68,6 +68,10 @@ class LogService:
         self._stopping = True
         self._signal.wake_all()
 
+    async def spans(self, topic: str) -> list[internal.LogSpan]:
+        """Where every partition of `topic` begins, as far as it is still there, and ends; raises `UnknownPartition`."""
+        return await self._reader.run(lambda session: repository.spans(session, topic))
+
     async def starts(self, topic: str) -> list[internal.LogPosition]:
         """The beginning of every partition of `topic`, as far as it is still there."""
-        return await self._reader.run(lambda session: repository.starts(session, topic))
+        return [internal.LogPosition(topic, p, span.first) for p, span in enumerate(await self.spans(topic))]

@@ -17,6 +17,7 @@ from thumbwheel.bus import (
     TopicPartition,
     partition_of,
 )
+from thumbwheel.bus.whole import read_whole
 from thumbwheel.errors import ConfigurationError
 from thumbwheel.events import CONTROL, FEEDBACK, POLICIES, TURNS, new_id
 
@@ -159,18 +160,11 @@ def test_a_compacted_topic_keeps_at_least_the_last_record_of_every_key(arena: Ar
 
 def test_a_topic_is_read_whole_up_to_where_it_ends(arena: Arena) -> None:
     with arena.bus() as bus:
-        consumer = bus.consumer([FEEDBACK.name, POLICIES.name], group=None, start=from_start)
-        assert consumer.caught_up()
+        assert read_whole(bus, FEEDBACK.name) == []
         for key in ("ann", "bob", "cem"):
             bus.append([*records(key, 4), *records(key, 2, POLICIES.name)])
-        got: list[Record] = []
-        while not consumer.caught_up():
-            got += consumer.poll(5)
-        assert {r.key: r.value for r in got if r.topic == POLICIES.name}.keys() == {"ann", "bob", "cem"}
-        assert len([r for r in got if r.topic == FEEDBACK.name]) == 12
-        bus.append(records("ann", 1))
-        assert not consumer.caught_up()
-        consumer.close()
+        assert {r.key for r in read_whole(bus, POLICIES.name)} == {"ann", "bob", "cem"}
+        assert len(read_whole(bus, FEEDBACK.name)) == 12
 
 
 def test_a_group_reads_from_the_owners_offsets_whatever_was_reported(arena: Arena) -> None:
@@ -233,6 +227,37 @@ def test_a_group_is_alarmed_by_an_offset_out_of_range_too(arena: Arena) -> None:
         bus.append(records("ann", 5, CONTROL.name))
         with pytest.raises(OffsetOutOfRange):
             read_all(bus, [CONTROL.name], 1, group="learner", start=lambda at: 50)
+
+
+def test_a_reader_knows_where_its_partitions_begin_and_end_and_when_it_is_there(arena: Arena) -> None:
+    at = TopicPartition(CONTROL.name, 0)
+    with arena.bus() as bus:
+        bus.append(records("ann", 5, CONTROL.name))
+        bus.append(records("ann", 2))
+        arena.trim(CONTROL.name, 0, 3)
+        consumer = bus.consumer([CONTROL.name, FEEDBACK.name], group=None, start=lambda p: 3 if p == at else 0)
+        begins, ends = consumer.begins(), consumer.ends()
+        assert set(begins) == set(ends) == {at, *(TopicPartition(FEEDBACK.name, p) for p in range(FEEDBACK.partitions))}
+        assert (begins[at], ends[at], consumer.positions()[at]) == (3, 5, 3)
+        assert sum(ends[p] - begins[p] for p in ends) == 4
+        read(consumer, 4)
+        assert consumer.positions() == ends
+        bus.append(records("ann", 1, CONTROL.name))
+        assert (consumer.positions()[at], consumer.ends()[at]) == (5, 6)
+        consumer.close()
+        with pytest.raises(BusUnavailable):
+            consumer.ends()
+
+
+def test_a_partition_that_was_pruned_to_its_end_is_read_whole_at_once(arena: Arena) -> None:
+    at = TopicPartition(CONTROL.name, 0)
+    with arena.bus() as bus:
+        bus.append(records("ann", 3, CONTROL.name))
+        arena.trim(CONTROL.name, 0, 3)
+        consumer = bus.consumer([CONTROL.name], group="learner", start=lambda _: 3)
+        assert consumer.poll(0.2) == []
+        assert consumer.begins() == consumer.ends() == {at: 3}
+        consumer.close()
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

@@ -57,10 +57,16 @@ class ScriptedConsumer:
             raise step
         return step
 
-    def caught_up(self) -> bool:
-        return not self._script
-
     def seek(self, partition: TopicPartition, offset: int) -> None:
+        raise NotImplementedError
+
+    def begins(self) -> Mapping[TopicPartition, int]:
+        raise NotImplementedError
+
+    def ends(self) -> Mapping[TopicPartition, int]:
+        raise NotImplementedError
+
+    def positions(self) -> Mapping[TopicPartition, int]:
         raise NotImplementedError
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:

@@ -2,14 +2,17 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
+from sqlmodel import Session
 from tests.unit.service.log.conftest import Log
 
 from thumbwheel.events import CONTROL, LEARNER, TURNS
-from thumbwheel.internal import LogEntry, LogPosition
-from thumbwheel_service.db.tables import LogHead
+from thumbwheel.internal import LogEntry, LogPosition, LogSpan
+from thumbwheel_service.db.tables import LogHead, LogRow
+from thumbwheel_service.log import repository
 from thumbwheel_service.log.append import UnknownTopic
 from thumbwheel_service.log.repository import Pruned, UnknownPartition
 from thumbwheel_service.log.service import BadRecord
@@ -65,6 +68,32 @@ async def test_a_pruned_offset_is_an_alarm(log: Log) -> None:
     with pytest.raises(Pruned, match="from 2 to 3"):
         await values(log)
     assert await log.service.starts(CONTROL.name) == [LogPosition(CONTROL.name, 0, 2)]
+
+
+async def test_pruning_between_the_end_and_the_records_makes_no_hole(log: Log) -> None:
+    """PostgreSQL shows every statement what was committed before it."""
+    await log.service.append(entries(*"abc"))
+    seen: list[str] = []
+
+    class Between(Session):
+        def execute(self, statement: Any, *more: Any, **options: Any) -> Any:
+            seen.append(str(statement).split()[1])
+            if len(seen) == 2:
+                super().execute(delete(LogRow).where(LogRow.offset < 2))
+                super().execute(update(LogHead).values(first=2))
+            return super().execute(statement, *more, **options)
+
+    with Between(log.database) as session, pytest.raises(Pruned, match="from 2 to 3"):
+        repository.read(session, CONTROL.name, 0, 0, 100)
+
+
+async def test_a_topic_tells_where_its_partitions_begin_and_end(log: Log) -> None:
+    await log.service.append(entries(*"abc"))
+    await log.write(lambda s: s.execute(update(LogHead).values(first=1)))
+    assert await log.service.spans(CONTROL.name) == [LogSpan(1, 3)]
+    assert await log.service.spans(TURNS.name) == [LogSpan(0, 0)] * TURNS.partitions
+    with pytest.raises(UnknownPartition):
+        await log.service.spans("nothing")
 
 
 async def test_a_compacted_topic_keeps_the_last_record_of_each_key(log: Log) -> None:

@@ -92,7 +92,7 @@ class Parts:
             kafka_options=settings.kafka_options,
             client_id="thumbwheel-learner",
         )
-        self.reporter = StatusReporter(self.engine, self.bus)
+        self.reporter = StatusReporter(self.engine, self.bus, reads=settings.bus)
         self.publisher = Publisher(
             self.engine, self.bus, store=settings.artifacts, key=self.key, promote=settings.promote
         )

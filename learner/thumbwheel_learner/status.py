@@ -11,8 +11,10 @@ from sqlalchemy import Engine
 
 from thumbwheel.bus import BusError, EventBus, NewRecord
 from thumbwheel.events import LearnerReported, encode, now_ms, topic_and_key, wrap
-from thumbwheel.types import LearnerStatus
+from thumbwheel.types import LearnerStatus, StoredOffsets
+from thumbwheel_learner.store.ingest import stored_offsets
 from thumbwheel_learner.store.runs import label_counts, last_run, reward_model, unfinished_runs
+from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import RunRow
 
 log = logging.getLogger(__name__)
@@ -24,9 +26,18 @@ HEARTBEAT_S = 20.0
 class StatusReporter:
     """Thread-safe; `send` is called by a timer, everything else by whoever knows something new."""
 
-    def __init__(self, engine: Engine, bus: EventBus, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        bus: EventBus,
+        *,
+        reads: Literal["embedded", "kafka"] = "embedded",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`reads` names the bus that the stored offsets belong to."""
         self._engine = engine
         self._bus = bus
+        self._reads: Literal["embedded", "kafka"] = reads
         self._clock = clock
         self._lock = threading.Lock()
         self._state: State = "idle"
@@ -57,6 +68,8 @@ class StatusReporter:
         total, new = label_counts(self._engine)
         run, reward = last_run(self._engine), reward_model(self._engine)
         open_runs = unfinished_runs(self._engine)
+        with reading(self._engine) as session:
+            offsets = {f"{at.topic}/{at.partition}": offset for at, offset in stored_offsets(session).items()}
         with self._lock:
             going_on = open_runs[0].run_id if open_runs and self._state == "training" else None
             return LearnerStatus(
@@ -70,6 +83,7 @@ class StatusReporter:
                 updated_ms=now_ms(),
                 reward_model=reward_figures(reward.reward_id, reward.metrics) if reward else {},
                 last_run=run_figures(run) if run else {},
+                stored=StoredOffsets(self._reads, offsets),
             )
 
     def send(self, *, force: bool = False) -> bool:
@@ -94,7 +108,9 @@ class StatusReporter:
 
 
 def _same(one: LearnerStatus, other: LearnerStatus) -> bool:
-    return msgspec.structs.replace(one, updated_ms=0) == msgspec.structs.replace(other, updated_ms=0)
+    """Whether there is nothing to report at once; how far the bus is stored can wait for the next sign of life."""
+    first, second = (msgspec.structs.replace(status, updated_ms=0, stored=msgspec.UNSET) for status in (one, other))
+    return first == second
 
 
 def reward_figures(reward_id: str, metrics: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@+\-]*$(?!\n)")]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -302,6 +302,14 @@ class LearnerCommandIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stages: list[Literal["sft", "reward", "ppo"]] = []
 
 
+class StoredOffsets(Struct, frozen=True):
+    """How far the learner has stored the bus that it reads."""
+
+    bus: Literal["embedded", "kafka"]
+    next: dict[str, int]
+    """The next offset to store, by `topic/partition`."""
+
+
 class LearnerStatus(Struct, frozen=True, kw_only=True):
     """What the learner last said of itself."""
 
@@ -317,6 +325,19 @@ class LearnerStatus(Struct, frozen=True, kw_only=True):
     updated_ms: int
     reward_model: dict[str, Any] = {}
     last_run: dict[str, Any] = {}
+    stored: StoredOffsets | UnsetType = UNSET
+
+
+class LogStatus(Struct, frozen=True, kw_only=True):
+    """The log table: what is kept of turns, feedback and control, and who still needs it."""
+
+    records: int
+    oldest_ms: int | None
+    """When the oldest of them was written."""
+    behind: int | None
+    """Records that the learner has not stored yet; None: it has never said."""
+    keep_days: float
+    """Records are kept for so long once the learner has stored them; 0: for ever."""
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):
@@ -335,3 +356,5 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     learner: LearnerStatus | None = None
     dead_letters: int = 0
     """Records that could not be used and that nobody has settled; `thumbwheel dead-letters` lists them."""
+    log: LogStatus | None = None
+    """Looked at now and then; None right after the start."""

@@ -41,6 +41,7 @@ from thumbwheel_service.http import EXCEPTION_HANDLERS
 from thumbwheel_service.log import routes as log_routes
 from thumbwheel_service.log.follow import BusFollower, Follower, LogFollower
 from thumbwheel_service.log.relay import Relay
+from thumbwheel_service.log.retention import Retention, retention_of
 from thumbwheel_service.log.service import LogService
 from thumbwheel_service.log.signal import LogSignal
 from thumbwheel_service.metrics import Metrics
@@ -106,6 +107,9 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     answering = _answering(settings, core, engine)
     learner = LearnerView(core.follower, core.metrics, silent_seconds=settings.learner_silent_seconds)
     letters = DeadLetterView(core.follower, core.metrics)
+    told = functools.partial(learner.stored, settings.bus)
+    retention = retention_of(core.writer, core.reader, core.bus, told, keep_days=settings.keep_days)
+    retention.observe(core.metrics.log_looked_at)
     status = StatusService(
         core.writer,
         core.reader,
@@ -115,6 +119,7 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
         alias=settings.model_alias,
         bus=settings.bus,
         chats_in_flight=lambda: answering.chats.in_flight,
+        log=retention.figures,
     )
     services: dict[str, Any] = {
         "chat_service": answering.chats,
@@ -140,7 +145,7 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
             await engine.start()
             await answering.policies.restore()
             stack.push_async_callback(answering.policies.close)
-            await _keep_running(stack, core, (learner, letters), answering)
+            await _keep_running(stack, core, (learner, letters), answering, retention)
             stack.push_async_callback(answering.chats.drain, settings.limits.drain_seconds)
             yield
 
@@ -250,7 +255,11 @@ def _admit(database: Engine, settings: Settings) -> None:
 
 
 async def _keep_running(
-    stack: AsyncExitStack, core: Core, views: tuple[LearnerView, DeadLetterView], answering: Answering
+    stack: AsyncExitStack,
+    core: Core,
+    views: tuple[LearnerView, DeadLetterView],
+    answering: Answering,
+    retention: Retention,
 ) -> None:
     """Background tasks, stopped in the reverse order; one that fails says so and is started again."""
     jobs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
@@ -259,6 +268,7 @@ async def _keep_running(
         "purge": lambda: _purge(core),
         "policies": answering.follower.run,
         "candidates": answering.candidates.watch_idle,
+        "log": retention.run,
     }
     if core.relay is not None and core.bus is not None:
         stack.push_async_callback(asyncio.to_thread, core.bus.close)

@@ -1,9 +1,13 @@
 """Every metric of the service, in one registry of its own; names and meanings are documented by their help texts."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from thumbwheel.bus import TopicPartition
+from thumbwheel.types import LogStatus
 
 _FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _LONG = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -47,6 +51,14 @@ class Metrics:
         self.dead_letters = Gauge(
             "thumbwheel_dead_letters_open", "Dead letters that nobody has settled, by source", ["topic"], registry=r
         )
+        self.log_records = Gauge("thumbwheel_log_records", "Records of turns, feedback and control kept", registry=r)
+        self.log_first = Gauge(
+            "thumbwheel_log_first_offset", "Lowest offset still there", ["topic", "partition"], registry=r
+        )
+        self.log_pruned = Counter("thumbwheel_log_pruned", "Log records removed by this process", registry=r)
+        self.learner_behind = Gauge(
+            "thumbwheel_learner_behind", "Log records that the learner has not stored; NaN: it never said", registry=r
+        )
         self.policy_epoch = Gauge("thumbwheel_policy_epoch", "Epoch of the live route", registry=r)
         self.policy_swaps = Counter("thumbwheel_policy_swaps", "Moved routes", registry=r)
         self.policy_rejections = Counter("thumbwheel_policy_rejections", "Policies that were not loaded", registry=r)
@@ -69,6 +81,14 @@ class Metrics:
         """One attempt of the relay; the relay's observer."""
         self.relayed.inc(carried)
         self.relay_failing.set(0 if failure is None else 1)
+
+    def log_looked_at(self, figures: LogStatus, firsts: Mapping[TopicPartition, int], gone: int) -> None:
+        """One round of the log's retention; its observer."""
+        self.log_records.set(figures.records)
+        self.log_pruned.inc(gone)
+        self.learner_behind.set(math.nan if figures.behind is None else figures.behind)
+        for (topic, partition), offset in firsts.items():
+            self.log_first.labels(topic, str(partition)).set(offset)
 
     def exposition(self) -> tuple[bytes, str]:
         """Text for Prometheus and its content type."""

@@ -75,6 +75,10 @@ class Settings:
     """`REPLICA`: stable name of this replica, by which it finds the turns it left open; default the host's name."""
     relay_lease_seconds: float = 20.0
     """`RELAY_LEASE_SECONDS`: so long after a process died, another one carries on to Kafka what it had in hand."""
+    log_keep_days: float | None = None
+    """`LOG_KEEP_DAYS`: rows of the log are removed this long after they were written, once the learner has stored them
+    (and Kafka has them); 0: never. Default 7 with Kafka, whose topics keep everything, else 0: the log is then the only
+    copy that the learner's store can be rebuilt from."""
     learner_silent_seconds: float = 120.0
     """`LEARNER_SILENT_SECONDS`: after that long without a report the status shows the learner as stopped."""
     limits: Limits = field(default_factory=Limits)
@@ -88,6 +92,8 @@ class Settings:
             fill(self, "artifacts", self.data / "artifacts")
         if self.signing_key_file == Path():
             fill(self, "signing_key_file", self.data / "signing.key")
+        if self.log_keep_days is None:
+            fill(self, "log_keep_days", 7.0 if self.bus == "kafka" else 0.0)
         if not self.replica:
             fill(self, "replica", socket.gethostname())
         self._validate()
@@ -101,6 +107,8 @@ class Settings:
             raise BadSetting(f"THUMBWHEEL_PORT must lie between 0 and 65535, not {self.port}")
         if self.bus == "kafka" and not self.kafka_bootstrap:
             raise BadSetting("THUMBWHEEL_BUS=kafka needs THUMBWHEEL_KAFKA_BOOTSTRAP=host:port")
+        if not 0 <= self.keep_days < math.inf:
+            raise BadSetting(f"THUMBWHEEL_LOG_KEEP_DAYS must be 0 (for ever) or positive, not {self.log_keep_days}")
         if not self.model_alias or "/" in self.model_alias:
             raise BadSetting("THUMBWHEEL_MODEL_ALIAS must be a name without a slash")
         if not 1.0 <= self.relay_lease_seconds < math.inf:
@@ -109,6 +117,11 @@ class Settings:
             raise BadSetting("THUMBWHEEL_REPLICA must be a name without a slash")
         if self.data.exists() and not self.data.is_dir():
             raise BadSetting(f"THUMBWHEEL_DATA={self.data} is a file; name a folder")
+
+    @property
+    def keep_days(self) -> float:
+        """`log_keep_days`, with the default filled in."""
+        return self.log_keep_days or 0.0
 
     @property
     def is_loopback(self) -> bool:
@@ -156,6 +169,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         promote=cast(Literal["auto", "manual"], _one_of(given, "PROMOTE", ("auto", "manual"), "auto")),
         replica=given.get("REPLICA", ""),
         relay_lease_seconds=_number(given, "RELAY_LEASE_SECONDS", float, 20.0),
+        log_keep_days=_number(given, "LOG_KEEP_DAYS", float, 0.0) if "LOG_KEEP_DAYS" in given else None,
         learner_silent_seconds=_number(given, "LEARNER_SILENT_SECONDS", float, 120.0),
         limits=_limits(given),
     )

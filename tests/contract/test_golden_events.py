@@ -20,7 +20,7 @@ from thumbwheel.events import (
     PolicyRouted,
     TurnCompleted,
 )
-from thumbwheel.types import Comparison, LearnerStatus, Sampling, Thumb, TurnChoice
+from thumbwheel.types import Comparison, LearnerStatus, Sampling, StoredOffsets, Thumb, TurnChoice
 
 GOLDEN = Path(__file__).parent / "golden"
 MESSAGES: list[dict[str, Any]] = [
@@ -129,6 +129,19 @@ NOW: dict[str, Event] = {
     ),
     "dead_letter_settled": DeadLetterSettled(
         topic="thumbwheel.feedback", partition=2, offset=41, outcome="replayed", created_ms=1_700_000_009_000
+    ),
+    "learner_reported-stored": LearnerReported(
+        status=LearnerStatus(
+            state="idle",
+            stage=None,
+            progress=None,
+            run_id=None,
+            detail="2 new labels",
+            labels_total=122,
+            labels_new=2,
+            updated_ms=1_700_000_008_000,
+            stored=StoredOffsets("kafka", {"thumbwheel.turns/0": 41}),
+        )
     ),
 }
 

@@ -190,7 +190,7 @@ class EmbeddedConsumer:
         return {at: span for topic in topics for at, span in self._bus.spans(topic).items()}
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Nothing to tell: the service sees what its log's only reader has asked for."""
+        """Nothing to tell here: the learner's own reports on the bus say how far it has stored."""
 
     def close(self) -> None:
         """Ask no more."""

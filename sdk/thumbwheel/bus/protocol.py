@@ -91,7 +91,7 @@ class EventConsumer(Protocol):
         ...
 
     def report(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Tell the bus what has been stored, for lag figures and pruning only; never read back."""
+        """Tell the bus what has been stored, for lag figures only; never read back."""
         ...
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from thumbwheel.commands.service import add_service_options, ago, console, open_client, print_json
 from thumbwheel.events import now_ms
-from thumbwheel.types import LearnerStatus, ServiceStatus
+from thumbwheel.types import LearnerStatus, LogStatus, ServiceStatus
 
 if TYPE_CHECKING:
     from thumbwheel.commands.service import Subparsers
@@ -48,9 +48,18 @@ def lines(status: ServiceStatus) -> list[tuple[str, str]]:
     ]
     if status.dead_letters:
         found.append(("dead letters", f"{status.dead_letters} open; `thumbwheel dead-letters` lists them"))
+    if status.log is not None:
+        found.append(("log", _log_line(status.log)))
     if status.learner is None:
         return [*found, ("learner", "has not reported yet")]
     return found + _learner_lines(status.learner)
+
+
+def _log_line(kept: LogStatus) -> str:
+    since = f", the oldest from {ago(kept.oldest_ms, now_ms())}" if kept.oldest_ms is not None else ""
+    until = f"{kept.keep_days:g} d once stored by the learner" if kept.keep_days else "for ever"
+    behind = "the learner has never said what it stored" if kept.behind is None else f"learner {kept.behind} behind"
+    return f"{kept.records} records{since}, kept {until}; {behind}"
 
 
 def _learner_lines(learner: LearnerStatus) -> list[tuple[str, str]]:

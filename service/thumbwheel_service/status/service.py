@@ -11,7 +11,7 @@ from sqlmodel import Session, SQLModel
 
 import thumbwheel
 from thumbwheel.events import new_id
-from thumbwheel.types import ServiceStatus
+from thumbwheel.types import LogStatus, ServiceStatus
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.tables import RouteRow
 from thumbwheel_service.db.writer import Writer
@@ -61,6 +61,7 @@ class StatusService:
         alias: str,
         bus: Literal["embedded", "kafka"],
         chats_in_flight: Callable[[], int],
+        log: Callable[[], LogStatus | None] = lambda: None,
     ) -> None:
         self._writer = writer
         self._reader = reader
@@ -70,6 +71,7 @@ class StatusService:
         self._alias = alias
         self._bus: Literal["embedded", "kafka"] = bus
         self._chats_in_flight = chats_in_flight
+        self._log = log
         self._started = time.monotonic()
         self._proven = asyncio.Lock()
         self._proof = ""
@@ -92,6 +94,7 @@ class StatusService:
             bus=self._bus,
             learner=self._learner.last(),
             dead_letters=self._letters.open(),
+            log=self._log(),
         )
 
     async def readiness(self) -> Readiness:

@@ -1,10 +1,13 @@
 from sqlalchemy import Engine
 from tests.learner_fakes import MemoryBus
 
+from thumbwheel.bus import TopicPartition
 from thumbwheel.events import LearnerReported, decode
-from thumbwheel.types import LearnerStatus
+from thumbwheel.types import LearnerStatus, StoredOffsets
 from thumbwheel_learner.status import HEARTBEAT_S, StatusReporter, run_figures
+from thumbwheel_learner.store.ingest import move_offset
 from thumbwheel_learner.store.runs import open_run
+from thumbwheel_learner.store.session import writing
 from thumbwheel_learner.store.tables import RunRow
 
 
@@ -39,6 +42,19 @@ def test_training_is_reported_every_time_with_its_stage(engine: Engine) -> None:
     assert reporter.send()
     last = reported(bus)[-1]
     assert (last.state, last.stage, last.progress, last.run_id) == ("training", "ppo", 0.75, "run-1")
+
+
+def test_how_far_the_bus_is_stored_goes_with_the_next_report_and_makes_none(engine: Engine) -> None:
+    bus, now = MemoryBus(), [0.0]
+    reporter = StatusReporter(engine, bus, reads="kafka", clock=lambda: now[0])
+    assert reporter.send()
+    with writing(engine) as session:
+        move_offset(session, TopicPartition("thumbwheel.turns", 3), expected=0, reached=7)
+    assert not reporter.send()
+    now[0] = HEARTBEAT_S
+    assert reporter.send()
+    said = [status.stored for status in reported(bus)]
+    assert said == [StoredOffsets("kafka", {}), StoredOffsets("kafka", {"thumbwheel.turns/3": 7})]
 
 
 def test_a_bus_that_is_away_costs_nothing_and_hears_it_later(engine: Engine) -> None:

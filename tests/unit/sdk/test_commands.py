@@ -5,13 +5,17 @@ import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.sdk.desk import Desk
 
 from thumbwheel import cli
 from thumbwheel.cli import main
+from thumbwheel.client import Client
 from thumbwheel.commands import learn_command
+from thumbwheel.commands.status import lines
 from thumbwheel.errors import ConfigurationError
+from thumbwheel.types import LogStatus
 
 Output = pytest.CaptureFixture[str]
 
@@ -64,6 +68,25 @@ def test_status_in_words_and_as_json(desk: Desk, capsys: Output) -> None:
     assert "dead letters   2 open" in said
     assert main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["learner"]["stage"] == "ppo"
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        (
+            LogStatus(records=0, oldest_ms=None, behind=None, keep_days=0),
+            "0 records, kept for ever; the learner has never",
+        ),
+        (
+            LogStatus(records=7, oldest_ms=1, behind=3, keep_days=7),
+            "d ago, kept 7 d once stored by the learner; learner 3",
+        ),
+    ],
+)
+def test_the_status_tells_of_the_log(desk: Desk, log: LogStatus, line: str) -> None:
+    with Client() as client:
+        status = msgspec.structs.replace(client.status(), log=log)
+    assert line in dict(lines(status))["log"]
 
 
 def test_policies_as_a_table(desk: Desk, capsys: Output) -> None:

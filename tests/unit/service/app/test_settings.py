@@ -47,6 +47,19 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     assert not settings.is_loopback
 
 
+@pytest.mark.parametrize(
+    ("given", "days"),
+    [
+        ({}, 0.0),
+        ({"THUMBWHEEL_KAFKA_BOOTSTRAP": "k:9092"}, 7.0),
+        ({"THUMBWHEEL_LOG_KEEP_DAYS": "30"}, 30.0),
+        ({"THUMBWHEEL_KAFKA_BOOTSTRAP": "k:9092", "THUMBWHEEL_LOG_KEEP_DAYS": "0"}, 0.0),
+    ],
+)
+def test_the_log_is_kept_for_ever_where_it_is_the_only_copy(given: dict[str, str], days: float) -> None:
+    assert from_environment(given).keep_days == days
+
+
 def test_an_empty_variable_is_as_good_as_none() -> None:
     assert from_environment({"THUMBWHEEL_PORT": "", "THUMBWHEEL_MODEL": ""}) == from_environment({})
 
@@ -64,6 +77,9 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ("MAX_CHATS", "0", "must be positive"),
         ("DRAIN_SECONDS", "nan", "must be positive"),
         ("DRAIN_SECONDS", "inf", "must be positive"),
+        ("LOG_KEEP_DAYS", "-1", "for ever"),
+        ("LOG_KEEP_DAYS", "inf", "for ever"),
+        ("LOG_KEEP_DAYS", "nan", "for ever"),
         ("MODEL_ALIAS", "a/b", "without a slash"),
         ("REPLICA", "a/b", "without a slash"),
         ("DATA", __file__, "is a file"),

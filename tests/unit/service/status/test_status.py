@@ -25,9 +25,10 @@ from thumbwheel.events import (
     wrap,
 )
 from thumbwheel.internal import MSGPACK, LogAppend, LogEntry, LogPage
-from thumbwheel.types import LearnerStatus, ServiceStatus
+from thumbwheel.types import LearnerStatus, ServiceStatus, StoredOffsets
 from thumbwheel_service.app import create_app
 from thumbwheel_service.engine.protocol import EngineHealth
+from thumbwheel_service.log import retention
 from thumbwheel_service.settings import Settings
 
 
@@ -123,6 +124,39 @@ async def eventually_status(running: Running, dead_letters: int) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError((await running.status()).dead_letters)
+
+
+async def test_old_rows_of_the_log_go_when_the_learner_says_that_it_stored_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "EVERY_SECONDS", 0.05)
+    app = create_app(Settings(data=tmp_path, log_keep_days=1e-9), IdleEngine())
+    async with alive(app), client(app) as http, client(app, key=admin_key(tmp_path)) as admin:
+        running = Running(app, IdleEngine(), http, admin)
+        for command in ("pause", "resume"):
+            await admin.post("/v1/learner/commands", json={"command": command})
+        for _ in range(200):
+            log = (await running.status()).log
+            if log is not None and log.records == 2:
+                break
+            await asyncio.sleep(0.02)
+        assert log is not None
+        assert (log.records, log.behind) == (2, None)
+        await running.report(stored=StoredOffsets("kafka", {"thumbwheel.control/0": 2}))
+        await running.report(stored=StoredOffsets("embedded", {"thumbwheel.control/0": 1, "no/partition": 3}))
+        for _ in range(200):
+            log = (await running.status()).log
+            if log is not None and log.records == 1:
+                break
+            await asyncio.sleep(0.02)
+        assert log is not None
+        assert (log.records, log.behind) == (1, 1)
+        gone = await admin.get("/internal/log/thumbwheel.control/0?offset=0")
+        assert (gone.status_code, gone.json()["code"]) == (410, "offset_out_of_range")
+        text = (await http.get("/metrics")).text
+    assert 'thumbwheel_log_first_offset{partition="0",topic="thumbwheel.control"} 1.0' in text
+    assert "thumbwheel_log_pruned_total 1.0" in text
+    assert "thumbwheel_learner_behind 1.0" in text
 
 
 async def test_a_silent_learner_is_shown_as_stopped(running: Running) -> None:

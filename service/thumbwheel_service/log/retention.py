@@ -16,9 +16,9 @@ from thumbwheel_service.log.evidence import Evidence, FromKafka, FromLog, Offset
 _log = logging.getLogger(__name__)
 _DAY_MS = 86_400_000
 EVERY_SECONDS = 15.0
-_BATCH = 200
+_BATCH = 50
 """Rows per transaction: a few milliseconds of the writer's time."""
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.1
 """Between two of them, so that chats and feedback are never behind more than one."""
 
 

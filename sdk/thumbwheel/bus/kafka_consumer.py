@@ -17,7 +17,10 @@ CONSUMER = {
     "auto_offset_reset": "none",
     "session_timeout_ms": 10_000,
     "allow_auto_create_topics": False,
+    "metadata_max_age_ms": 10_000,
 }
+"""A group whose leader had not heard of a topic yet gives its partitions to nobody, and finds out with the next
+metadata: after ten seconds instead of the driver's five minutes."""
 
 
 class _Assigned(RebalanceListener):

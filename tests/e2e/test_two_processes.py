@@ -166,6 +166,10 @@ async def test_one_dies_and_the_other_carries_on_in_order(pair: Pair, https: lis
         dying.start()
         await asyncio.to_thread(dying.wait_ready)
         await ledger.grows(30)
+    for completion_id in ledger.chats:
+        turn = await ended(https[0], completion_id)
+        assert turn["status"] in ("complete", "lost"), turn
+        assert len(turn.get("feedback", [])) == (completion_id in ledger.votes)
     voted = {f"{feedback_id}/1" for feedback_id in ledger.votes.values()}
     for topic, wanted in ((FEEDBACK.name, voted), (TURNS.name, set[str]())):
         log = pair.look(
@@ -178,10 +182,6 @@ async def test_one_dies_and_the_other_carries_on_in_order(pair: Pair, https: lis
         records = await asyncio.to_thread(on_kafka, pair, topic, ids)
         first = dict.fromkeys((r.partition, decode(r.value).event_id) for r in sorted(records, key=lambda r: r.offset))
         assert sorted(first, key=lambda at: at[0]) == log, "every event, and first deliveries in the log's order"
-    for completion_id in ledger.chats:
-        turn = await ended(https[0], completion_id)
-        assert turn["status"] in ("complete", "lost"), turn
-        assert len(turn.get("feedback", [])) == (completion_id in ledger.votes)
 
 
 async def ended(http: httpx.AsyncClient, completion_id: str, seconds: float = 10.0) -> dict[str, Any]:

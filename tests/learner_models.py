@@ -71,7 +71,8 @@ def _build(architecture: str, vocabulary: int, hidden: int) -> Any:
         return t.Qwen2ForCausalLM(t.Qwen2Config(**common, tie_word_embeddings=True))
     if architecture == "gemma2":
         return t.Gemma2ForCausalLM(t.Gemma2Config(**common, final_logit_softcapping=5.0, query_pre_attn_scalar=16))
-    return t.Gemma3ForCausalLM(t.Gemma3TextConfig(**common, query_pre_attn_scalar=16))
+    kinds = ["sliding_attention", "full_attention"]
+    return t.Gemma3ForCausalLM(t.Gemma3TextConfig(**common, query_pre_attn_scalar=16, layer_types=kinds))
 
 
 def _save_tokenizer(folder: Path, vocabulary: Sequence[str]) -> None:

@@ -39,6 +39,13 @@ class Reached(Exception):
         self.states = states
 
 
+class _Nothing(nn.Module):
+    """A block that hands on what it is given."""
+
+    def forward(self, hidden_states: Tensor, *_: object, **__: object) -> Tensor:
+        return hidden_states
+
+
 class Blocks:
     """The blocks of a causal model, found without knowing its architecture; none when it has no plain stack."""
 
@@ -82,10 +89,14 @@ class Blocks:
             self._fan.stop_at = None
 
     def upper(self, body: nn.Module, first: int) -> nn.Module | None:
-        """The body with the blocks from `first` up only, sharing them; None where the stack is no part of its own."""
+        """The body whose blocks below `first` do nothing, sharing the others; None where it does not hold the stack.
+
+        The lower ones keep their places, because some architectures choose masks and positions by a block's number.
+        """
         if first not in self._uppers:
             names = [n for n, m in body.named_children() if isinstance(m, nn.ModuleList) and list(m) == self._stack]
-            self._uppers[first] = _with_child(body, names[0], self._stack[first:]) if names and first else None
+            blocks = [*(_Nothing() for _ in range(first)), *self._stack[first:]]
+            self._uppers[first] = _with_child(body, names[0], blocks) if names and first else None
         return self._uppers[first]
 
     def _widen_from(self, index: int) -> Callable[..., tuple[Any, Any] | None]:

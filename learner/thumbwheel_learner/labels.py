@@ -5,14 +5,15 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
-from thumbwheel_learner.examples import Messages, Snapshot
+from thumbwheel_learner.examples import Judged, Messages, Pair, Snapshot
 from thumbwheel_learner.tokens import Batch, ChatTokenizer, fit, make_batch
 
 Kind = Literal["thumb", "rating", "flag", "pair"]
+L = TypeVar("L", Judged, Pair)
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,16 @@ class Evidence:
     judge: Snapshot
     """The gate's judge and the gate's prompts."""
     disjoint: tuple[str, ...]
-    """What the halves really do not share: of user, conversation, prompt."""
+    """What the halves really do not share: of user (or voter, where only agents are shared), conversation, prompt."""
 
 
 def split_evidence(snapshot: Snapshot, judge_share: float, *, seed: int = 0) -> Evidence:
     """Cut by the person whose conversation it is, by a hash, so that a person stays on one side for good.
 
-    Prompts (equal messages) and people found on both sides, agents who correct anyone's answers for one, are taken from
-    the judge. Where that would leave the judge with less than half of its labels, and where one person holds more than
-    half of all labels, people are shared and `disjoint` says so.
+    Prompts (equal messages) and people found on both sides are taken from the judge. Where that would leave it with
+    less than half of its pairs, because the same few agents correct everybody's answers, or of its other labels, the
+    people behind those are shared; so is everybody where one person holds more than half of all labels. `disjoint` says
+    so.
     """
     owner = _owners(snapshot)
     held = Counter(owner(x.conversation_id) for x in (*snapshot.judged, *snapshot.pairs))
@@ -138,10 +140,14 @@ def split_evidence(snapshot: Snapshot, judge_share: float, *, seed: int = 0) -> 
     training = _part(snapshot, lambda conversation, _: not to_judge(conversation))
     seen = {prompt_key(x.messages) for x in (*training.judged, *training.pairs, *training.demos, *training.prompts)}
     judge = _part(snapshot, lambda conversation, messages: to_judge(conversation) and prompt_key(messages) not in seen)
-    alone = _without_people(judge, {x.user for x in (*training.judged, *training.pairs, *training.demos)})
-    if crowded or _labels(alone) * 2 < _labels(judge):
+    if crowded:
         return Evidence(training, judge, ("conversation", "prompt"))
-    return Evidence(training, alone, ("user", "conversation", "prompt"))
+    people = {x.user for x in (*training.judged, *training.pairs, *training.demos)}
+    judged, pairs = _by_others(judge.judged, people), _by_others(judge.pairs, people)
+    alone = msgspec.structs.replace(judge, judged=judged, pairs=pairs, demos=[])
+    strangers = all(x.user not in people for x in judged)
+    person = () if not strangers else ("user",) if all(x.user not in people for x in pairs) else ("voter",)
+    return Evidence(training, alone, (*person, "conversation", "prompt"))
 
 
 def _owners(snapshot: Snapshot) -> Callable[[str], str]:
@@ -155,17 +161,10 @@ def _owners(snapshot: Snapshot) -> Callable[[str], str]:
     return lambda conversation: found.get(conversation, conversation)
 
 
-def _labels(snapshot: Snapshot) -> int:
-    return len(snapshot.judged) + len(snapshot.pairs)
-
-
-def _without_people(snapshot: Snapshot, people: set[str]) -> Snapshot:
-    return msgspec.structs.replace(
-        snapshot,
-        pairs=[x for x in snapshot.pairs if x.user not in people],
-        judged=[x for x in snapshot.judged if x.user not in people],
-        demos=[x for x in snapshot.demos if x.user not in people],
-    )
+def _by_others(labels: list[L], people: set[str]) -> list[L]:
+    """Without those of these people, unless they gave most of them."""
+    others = [x for x in labels if x.user not in people]
+    return others if len(others) * 2 >= len(labels) else labels
 
 
 def _part(snapshot: Snapshot, keep: Callable[[str, Messages], bool]) -> Snapshot:

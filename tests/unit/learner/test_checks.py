@@ -73,12 +73,54 @@ def test_a_judge_that_is_wrong_about_people_shows_nothing() -> None:
     wrong = votes([0.0, 1.0, 2.0, 3.0], [1, 1, 0, 0])
     assert preferred(wrong, np.ones(4), one(3.0), one(0.0)).item() == pytest.approx(0.5)
     assert preferred(wrong, np.zeros(4), one(3.0), one(0.0)).item() == 0.5
+    assert preferred(votes([0.0, 1.0], [1, 1]), np.ones(2), one(3.0), one(0.0)).item() == 0.5
+
+
+def compared(margins: Sequence[float], first: Sequence[float] = ()) -> Checks:
+    x, pairs = np.array(margins)[:, None], len(margins)
+    return Checks(np.ones(pairs, dtype=bool), np.array(first or [1.0] * pairs), x, 0 * x, np.arange(pairs))
 
 
 def test_pairs_calibrate_differences_where_nobody_votes() -> None:
-    scores, others = np.array([[1.0], [2.0], [3.0], [0.0]]), np.array([[0.0], [1.0], [2.0], [1.0]])
-    known = Checks(np.ones(4, dtype=bool), np.zeros(4), scores, others, np.arange(4))
-    weights = np.ones(4)
-    assert preferred(known, weights, one(5.0), one(4.0)).item() == pytest.approx(0.75)
-    assert preferred(known, weights, one(4.0), one(5.0)).item() == pytest.approx(0.25)
+    known, weights = compared([1.0, 1.0, 1.0, -1.0]), np.ones(4)
+    right = 3.5 / 5  # one tie more
+    assert preferred(known, weights, one(5.0), one(4.0)).item() == pytest.approx(right)
+    assert preferred(known, weights, one(4.0), one(5.0)).item() == pytest.approx(1 - right)
     assert preferred(known, weights, one(4.0), one(4.0)).item() == pytest.approx(0.5)
+
+
+def test_a_small_gain_is_no_sure_win_although_every_pair_is_told_apart() -> None:
+    known, weights = compared([4.0, 5.0, 6.0] * 20), np.ones(60)
+    assert preferred(known, weights, one(5.0), one(0.0)).item() > 0.95
+    assert 0.5 < preferred(known, weights, one(0.3), one(0.0)).item() < 0.6
+
+
+def test_pairs_that_contradict_the_judge_show_nothing() -> None:
+    for known in (compared([-1.0, -2.0]), compared([0.0, 0.0]), compared([1.0, 2.0], [0.5, 0.5])):
+        assert preferred(known, np.ones(2), one(3.0), one(0.0)).item() == pytest.approx(0.5)
+
+
+def joined(*parts: Checks) -> Checks:
+    return Checks(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def test_votes_and_pairs_weigh_by_what_they_can_tell() -> None:
+    blind, sure = votes([1.0] * 4, [0, 0, 1, 1]), compared([1.0])
+    alone = preferred(sure, np.ones(1), one(1.0), one(0.0)).item()
+    both = joined(blind, sure)
+    assert preferred(both, np.ones(5), one(1.0), one(0.0)).item() == pytest.approx(0.5 + (alone - 0.5) / (1 + 3))
+    assert preferred(both, np.zeros(5), one(1.0), one(0.0)).item() == 0.5
+    assert quality(both, 20, 0).mean == pytest.approx((3 * 0.5 + 1) / 4)
+    assert quality(joined(votes([1.0] * 4, [0, 0, 0, 0]), sure), 20, 0).mean == 1.0, "all alike: nothing to order"
+
+
+def test_a_judge_that_knows_corrections_is_not_drowned_by_votes_that_are_nearly_all_alike() -> None:
+    noise = np.random.default_rng(0).normal(size=200)
+    known = joined(votes(noise.tolist(), [1.0] * 10 + [0.0] * 190), compared([1.0] * 90 + [-1.0] * 10))
+    found = quality(known, 200, 0)
+    assert found.low > 0.6
+    assert 0.75 < found.mean < 0.9
+
+
+def test_a_tie_is_half_right() -> None:
+    assert quality(compared([1.0, 2.0], [0.5, 0.5]), 20, 0).mean == 0.5

@@ -67,22 +67,29 @@ def test_a_prompt_on_both_sides_is_taken_from_the_judge() -> None:
     assert all(j.messages == said("the same question") for j in evidence.training.judged)
 
 
-def test_agents_who_correct_anyone_move_nobody_to_the_other_side() -> None:
+def test_agents_who_correct_anyone_teach_both_sides_and_move_nobody() -> None:
     judged = [thumb(n, f"order {n}", "yes", up=n % 2 == 0) for n in many()[:100]]
     corrections = [demo(n, f"order {n}", "sorry") for n in many()]
-    pairs = [replace(pair(n, f"order {n}", "sorry", "yes"), user="agent-0") for n in many()]
+    pairs = [replace(pair(n, f"order {n}", "sorry", "yes"), user=f"agent-{n % 2}") for n in many()[:60]]
     without, evidence = (
         split_evidence(snapshot(judged=judged, demos=demos, pairs=both), 0.3)
         for demos, both in (((), ()), (corrections, pairs))
     )
-    assert evidence.disjoint == ("conversation", "prompt"), "most labels are the agent's"
-    assert {j.user for j in evidence.judge.judged} == {j.user for j in without.judge.judged}
-    evidence = split_evidence(snapshot(judged=judged, demos=corrections, pairs=pairs[:60]), 0.3)
-    assert evidence.disjoint == ("user", "conversation", "prompt")
+    assert evidence.disjoint == ("voter", "conversation", "prompt"), "a judge without pairs has nothing but votes"
     assert evidence.judge.judged == without.judge.judged
-    assert evidence.judge.pairs == []
+    assert {p.user for p in evidence.judge.pairs} == {"agent-0", "agent-1"}
+    assert len(evidence.judge.pairs) + len(evidence.training.pairs) == 60
     assert {d.user for d in evidence.training.demos} == {"agent-0", "agent-1"}
     assert len(evidence.training.demos) > 60
+
+
+def test_an_agent_behind_few_of_the_pairs_is_taken_from_the_judge() -> None:
+    pairs = [pair(n, f"order {n}", "sorry", "yes") for n in many()]
+    pairs = [replace(p, user="agent") if n % 5 == 0 else p for n, p in enumerate(pairs)]
+    evidence = split_evidence(snapshot(pairs=pairs), 0.3)
+    assert evidence.disjoint == ("user", "conversation", "prompt")
+    assert evidence.judge.pairs
+    assert all(p.user != "agent" for p in evidence.judge.pairs)
 
 
 def test_a_conversation_belongs_to_its_end_user_whoever_judges_it() -> None:

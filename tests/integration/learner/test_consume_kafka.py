@@ -11,13 +11,14 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
 from tests.brokers import MockBroker, wait_until
+from tests.databases import learner_store
 from tests.learner_events import feedback, turn
 
 from thumbwheel.bus import NewRecord
 from thumbwheel.bus.kafka import KafkaBus
 from thumbwheel.events import Event, encode, topic_and_key, wrap
 from thumbwheel_learner.consume import Consumer, Trouble
-from thumbwheel_learner.store.session import connect, migrate, reading
+from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import FeedbackRow, TurnRow
 
 pytestmark = [
@@ -38,10 +39,8 @@ def broker() -> Iterator[MockBroker]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'learner.db'}")
-    migrate(engine)
-    yield engine
-    engine.dispose()
+    with learner_store(tmp_path / "learner.db") as engine:
+        yield engine
 
 
 @pytest.fixture(autouse=True)

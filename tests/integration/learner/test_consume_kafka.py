@@ -1,9 +1,6 @@
 """The learner's consumer on a Kafka cluster: outages and restarts, with the offsets in its own store."""
 
-import gc
-import logging
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +9,7 @@ from sqlalchemy import Engine
 from sqlmodel import select
 from tests.brokers import MockBroker, wait_until
 from tests.databases import learner_store
+from tests.kafka_sockets import sockets_collected
 from tests.learner_events import feedback, turn
 
 from thumbwheel.bus import NewRecord
@@ -45,11 +43,8 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture(autouse=True)
 def forgotten_sockets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level(logging.CRITICAL, logger="kafka")  # kept records would keep the sockets of their tracebacks
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    with sockets_collected(caplog):
+        yield
 
 
 def connected(broker: MockBroker) -> KafkaBus:

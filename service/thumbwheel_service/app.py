@@ -27,6 +27,7 @@ from thumbwheel_service.auth.guard import require
 from thumbwheel_service.auth.rates import Rates
 from thumbwheel_service.auth.service import KeyAuthenticator, refuse_open_door
 from thumbwheel_service.chat import routes as chat_routes
+from thumbwheel_service.chat.losses import lose_earlier
 from thumbwheel_service.chat.recorder import TurnRecorder
 from thumbwheel_service.chat.service import ChatService
 from thumbwheel_service.db.migrate import open_database
@@ -103,7 +104,6 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     database = open_database(settings.database_url)
     _admit(database, settings)
     core = _core(settings, Writer(database, capacity=settings.limits.writes_waiting), Reader(database))
-    turns = TurnService(core.writer, core.reader)
     answering = _answering(settings, core, engine)
     learner = LearnerView(core.follower, core.metrics, silent_seconds=settings.learner_silent_seconds)
     letters = DeadLetterView(core.follower, core.metrics)
@@ -126,7 +126,7 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
         "policy_service": answering.policies,
         "candidate_service": answering.candidates,
         "feedback_service": FeedbackService(core.writer, core.reader, core.metrics),
-        "turn_service": turns,
+        "turn_service": TurnService(core.writer, core.reader),
         "log_service": core.log,
         "learner_commands": LearnerCommands(core.writer),
         "status_service": status,
@@ -139,8 +139,7 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
             stack.callback(database.dispose)
             stack.callback(core.reader.close)
             stack.push_async_callback(asyncio.to_thread, core.writer.close)
-            lost = await turns.mark_lost(core.owner)
-            core.metrics.lost_turns.inc(lost)
+            core.metrics.lost_turns.inc(await lose_earlier(core.writer, core.owner))
             stack.push_async_callback(engine.stop)
             await engine.start()
             await answering.policies.restore()

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.processes import end
+
 from thumbwheel.events import TOPICS
 
 SERVER = Path(__file__).resolve().parents[2] / "shared" / "kafka" / "kafka-server"
@@ -131,21 +133,10 @@ class LocalBroker:
         wait_until(lambda: b"Kafka Server started" in log.read_bytes()[began:], 60, "Kafka did not start")
 
     def stop(self) -> None:
-        self._end(signal.SIGKILL)
+        end(self._process, signal.SIGKILL)
 
     def close(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def _end(self, how: int) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(self._process, signal.SIGTERM)
 
 
 class MockBroker:

@@ -3,15 +3,31 @@
 import os
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
+from sqlalchemy import Engine
 
 
 def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'service.db'}"
+
+
+@contextmanager
+def learner_store(database: Path | str) -> Iterator[Engine]:
+    """The learner's tables, new in a file of SQLite or at a URL."""
+    from thumbwheel_learner.store.session import connect, migrate
+
+    engine = connect(database if isinstance(database, str) else f"sqlite:///{database}")
+    try:
+        migrate(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def postgres_server(folder: Path, *, at_end: Literal["delete", "stop"] = "delete") -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 from tests.brokers import free_port_pair
+from tests.processes import end
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,21 +56,10 @@ class ServiceProcess:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        self._end(signal.SIGKILL)
+        end(self._process, signal.SIGKILL)
 
     def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def _end(self, how: int) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(self._process, signal.SIGTERM)
 
     def _is_ready(self) -> bool:
         try:

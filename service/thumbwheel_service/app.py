@@ -2,15 +2,13 @@
 
 import asyncio
 import functools
-import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.types import ControllerRouterHandler
 from sqlalchemy import Engine
 from sqlmodel import Session
 
@@ -20,13 +18,11 @@ from thumbwheel.bus import EventBus
 from thumbwheel.bus.connect import connect_bus
 from thumbwheel.events import POLICIES, new_id
 from thumbwheel_service import idempotency, openapi
-from thumbwheel_service.admin import routes as admin_routes
 from thumbwheel_service.admin.service import LearnerCommands
 from thumbwheel_service.auth import keys
-from thumbwheel_service.auth.guard import require
-from thumbwheel_service.auth.rates import Rates
 from thumbwheel_service.auth.service import KeyAuthenticator, refuse_open_door
-from thumbwheel_service.chat import routes as chat_routes
+from thumbwheel_service.background import Job, running
+from thumbwheel_service.chat.losses import lose_earlier
 from thumbwheel_service.chat.recorder import TurnRecorder
 from thumbwheel_service.chat.service import ChatService
 from thumbwheel_service.db.migrate import open_database
@@ -34,11 +30,8 @@ from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.docs_page import DocsPage
 from thumbwheel_service.engine.protocol import PolicyEngine
-from thumbwheel_service.errors import TooMany, Unavailable
-from thumbwheel_service.feedback import routes as feedback_routes
 from thumbwheel_service.feedback.service import FeedbackService
 from thumbwheel_service.http import EXCEPTION_HANDLERS
-from thumbwheel_service.log import routes as log_routes
 from thumbwheel_service.log.follow import BusFollower, Follower, LogFollower
 from thumbwheel_service.log.relay import Relay
 from thumbwheel_service.log.retention import Retention, retention_of
@@ -46,33 +39,30 @@ from thumbwheel_service.log.service import LogService
 from thumbwheel_service.log.signal import LogSignal
 from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.owner import Owner
-from thumbwheel_service.policies import routes as policy_routes
 from thumbwheel_service.policies.artifacts import ArtifactShelf
 from thumbwheel_service.policies.candidates import CandidateService
 from thumbwheel_service.policies.follower import PolicyFollower
-from thumbwheel_service.policies.router import Router as PolicyRouter
+from thumbwheel_service.policies.router import Router
 from thumbwheel_service.policies.service import PolicyService
 from thumbwheel_service.requests import RequestStamp
+from thumbwheel_service.routers import routers
 from thumbwheel_service.settings import Settings
-from thumbwheel_service.status import routes as status_routes
 from thumbwheel_service.status.learner import LearnerView
 from thumbwheel_service.status.letters import DeadLetterView
 from thumbwheel_service.status.service import StatusService
-from thumbwheel_service.turns import routes as turn_routes
 from thumbwheel_service.turns.service import TurnService
 
 if TYPE_CHECKING:
     from thumbwheel.bus.kafka import KafkaBus
 
-_log = logging.getLogger(__name__)
 _PURGE_SECONDS = 3600.0
 _LAG_SECONDS = 10.0
-_OUTAGE_SECONDS = 5.0
 
 
 class Core(NamedTuple):
     """What every part stands on."""
 
+    database: Engine
     writer: Writer
     reader: Reader
     log: LogService
@@ -88,10 +78,19 @@ class Core(NamedTuple):
 class Answering(NamedTuple):
     """Chat, and the policies that answer."""
 
+    engine: PolicyEngine
     chats: ChatService
     policies: PolicyService
     candidates: CandidateService
     follower: PolicyFollower
+
+
+class Watching(NamedTuple):
+    """What the learner says, and the log that is pruned by it."""
+
+    learner: LearnerView
+    letters: DeadLetterView
+    retention: Retention
 
 
 def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
@@ -102,58 +101,16 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     settings.data.mkdir(parents=True, exist_ok=True)
     database = open_database(settings.database_url)
     _admit(database, settings)
-    core = _core(settings, Writer(database, capacity=settings.limits.writes_waiting), Reader(database))
-    turns = TurnService(core.writer, core.reader)
+    core = _core(settings, database)
     answering = _answering(settings, core, engine)
-    learner = LearnerView(core.follower, core.metrics, silent_seconds=settings.learner_silent_seconds)
-    letters = DeadLetterView(core.follower, core.metrics)
-    told = functools.partial(learner.stored, settings.bus)
-    retention = retention_of(core.writer, core.reader, core.bus, told, keep_days=settings.keep_days)
-    retention.observe(core.metrics.log_looked_at)
-    status = StatusService(
-        core.writer,
-        core.reader,
-        engine,
-        learner,
-        letters,
-        alias=settings.model_alias,
-        bus=settings.bus,
-        chats_in_flight=lambda: answering.chats.in_flight,
-        log=retention.figures,
-    )
-    services: dict[str, Any] = {
-        "chat_service": answering.chats,
-        "policy_service": answering.policies,
-        "candidate_service": answering.candidates,
-        "feedback_service": FeedbackService(core.writer, core.reader, core.metrics),
-        "turn_service": turns,
-        "log_service": core.log,
-        "learner_commands": LearnerCommands(core.writer),
-        "status_service": status,
-        "metrics": core.metrics,
-    }
-
-    @asynccontextmanager
-    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            stack.callback(database.dispose)
-            stack.callback(core.reader.close)
-            stack.push_async_callback(asyncio.to_thread, core.writer.close)
-            lost = await turns.mark_lost(core.owner)
-            core.metrics.lost_turns.inc(lost)
-            stack.push_async_callback(engine.stop)
-            await engine.start()
-            await answering.policies.restore()
-            stack.push_async_callback(answering.policies.close)
-            await _keep_running(stack, core, (learner, letters), answering, retention)
-            stack.push_async_callback(answering.chats.drain, settings.limits.drain_seconds)
-            yield
-
+    watching = _watching(settings, core)
+    services = _services(settings, core, answering, watching)
+    jobs = _jobs(core, answering, watching)
     app = Litestar(
-        route_handlers=_routers(settings, KeyAuthenticator(core.reader)),
+        route_handlers=routers(settings.limits, KeyAuthenticator(core.reader)),
         dependencies={name: Provide(_always(service), sync_to_thread=False) for name, service in services.items()},
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=[lifespan],
+        lifespan=[lambda _: _alive(core, answering, jobs, drain_seconds=settings.limits.drain_seconds)],
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="Thumbwheel",
@@ -169,7 +126,29 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     return app
 
 
-def _core(settings: Settings, writer: Writer, reader: Reader) -> Core:
+@asynccontextmanager
+async def _alive(
+    core: Core, answering: Answering, jobs: Mapping[str, Job], *, drain_seconds: float
+) -> AsyncIterator[None]:
+    """From the start of the service to its end; everything is stopped in the reverse order."""
+    async with AsyncExitStack() as stack:
+        stack.callback(core.database.dispose)
+        stack.callback(core.reader.close)
+        stack.push_async_callback(asyncio.to_thread, core.writer.close)
+        core.metrics.lost_turns.inc(await lose_earlier(core.writer, core.owner))
+        stack.push_async_callback(answering.engine.stop)
+        await answering.engine.start()
+        await answering.policies.restore()
+        stack.push_async_callback(answering.policies.close)
+        if core.bus is not None:
+            stack.push_async_callback(asyncio.to_thread, core.bus.close)
+        await stack.enter_async_context(running(jobs))
+        stack.push_async_callback(answering.chats.drain, drain_seconds)
+        yield
+
+
+def _core(settings: Settings, database: Engine) -> Core:
+    writer, reader = Writer(database, capacity=settings.limits.writes_waiting), Reader(database)
     signal, metrics = LogSignal(), Metrics()
     writer.on_commit(signal.committed)
     writer.observe(metrics.committed)
@@ -191,12 +170,12 @@ def _core(settings: Settings, writer: Writer, reader: Reader) -> Core:
             lease_seconds=settings.relay_lease_seconds,
         )
         relay.observe(metrics.relay_attempted)
-    return Core(writer, reader, log, follower, metrics, bus, relay, owner)
+    return Core(database, writer, reader, log, follower, metrics, bus, relay, owner)
 
 
 def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answering:
     """Adapters are copied to a folder of this process alone, below `DATA`."""
-    router = PolicyRouter(settings.model_alias)
+    router = Router(settings.model_alias)
     shelf = ArtifactShelf(
         settings.artifacts,
         settings.data / "adapters" / core.owner.replica,
@@ -207,7 +186,57 @@ def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answerin
     recorder = TurnRecorder(core.writer, core.metrics, owner=str(core.owner))
     chats = ChatService(engine, router, recorder, core.metrics, limit=settings.limits.chats_in_flight)
     follower = PolicyFollower(policies, lambda: core.follower.follow(POLICIES.name), core.metrics)
-    return Answering(chats, policies, CandidateService(engine, shelf, policies), follower)
+    return Answering(engine, chats, policies, CandidateService(engine, shelf, policies), follower)
+
+
+def _watching(settings: Settings, core: Core) -> Watching:
+    learner = LearnerView(core.follower, core.metrics, silent_seconds=settings.learner_silent_seconds)
+    told = functools.partial(learner.stored, settings.bus)
+    retention = retention_of(core.writer, core.reader, core.bus, told, keep_days=settings.keep_days)
+    retention.observe(core.metrics.log_looked_at)
+    return Watching(learner, DeadLetterView(core.follower, core.metrics), retention)
+
+
+def _services(settings: Settings, core: Core, answering: Answering, watching: Watching) -> dict[str, Any]:
+    """By the names under which routes ask for them."""
+    status = StatusService(
+        core.writer,
+        core.reader,
+        answering.engine,
+        watching.learner,
+        watching.letters,
+        alias=settings.model_alias,
+        bus=settings.bus,
+        chats_in_flight=lambda: answering.chats.in_flight,
+        log=watching.retention.figures,
+    )
+    return {
+        "chat_service": answering.chats,
+        "policy_service": answering.policies,
+        "candidate_service": answering.candidates,
+        "feedback_service": FeedbackService(core.writer, core.reader, core.metrics),
+        "turn_service": TurnService(core.writer, core.reader),
+        "log_service": core.log,
+        "learner_commands": LearnerCommands(core.writer),
+        "status_service": status,
+        "metrics": core.metrics,
+    }
+
+
+def _jobs(core: Core, answering: Answering, watching: Watching) -> dict[str, Job]:
+    """What goes on in the background."""
+    jobs: dict[str, Job] = {
+        "learner": watching.learner.run,
+        "dead letters": watching.letters.run,
+        "purge": functools.partial(_purge, core.writer),
+        "policies": answering.follower.run,
+        "candidates": answering.candidates.watch_idle,
+        "log": watching.retention.run,
+    }
+    if core.relay is not None:
+        jobs["relay"] = core.relay.run
+        jobs["relay lag"] = functools.partial(_measure_lag, core.relay, core.metrics)
+    return jobs
 
 
 def _kafka(settings: Settings) -> "KafkaBus":
@@ -217,28 +246,6 @@ def _kafka(settings: Settings) -> "KafkaBus":
         kafka_options=settings.kafka_options,
         client_id="thumbwheel-service",
     )
-
-
-def _routers(settings: Settings, authenticator: KeyAuthenticator) -> list[ControllerRouterHandler]:
-    """Routes by who may call them and how much they may send."""
-    limits = settings.limits
-    chat = [require(authenticator, "chat", _rates(limits.chats_per_minute))]
-    caller = [require(authenticator, "chat", _rates(limits.calls_per_minute))]
-    admin = [require(authenticator, "admin")]
-    callers = [*feedback_routes.HANDLERS, *turn_routes.HANDLERS, *status_routes.HANDLERS]
-    admins = [*admin_routes.HANDLERS, *policy_routes.HANDLERS]
-    internal = [*log_routes.HANDLERS, *policy_routes.INTERNAL_HANDLERS]
-    return [
-        Router("/", route_handlers=status_routes.PUBLIC_HANDLERS),
-        Router("/", route_handlers=chat_routes.HANDLERS, guards=chat, request_max_body_size=limits.chat_body_bytes),
-        Router("/", route_handlers=callers, guards=caller, request_max_body_size=limits.body_bytes),
-        Router("/", route_handlers=admins, guards=admin, request_max_body_size=limits.body_bytes),
-        Router("/", route_handlers=internal, guards=admin, request_max_body_size=limits.internal_body_bytes),
-    ]
-
-
-def _rates(per_minute: int) -> Rates | None:
-    return Rates(per_minute) if per_minute else None
 
 
 def _admit(database: Engine, settings: Settings) -> None:
@@ -254,48 +261,6 @@ def _admit(database: Engine, settings: Settings) -> None:
     refuse_open_door(rows, settings.host, is_loopback_host=settings.is_loopback)
 
 
-async def _keep_running(
-    stack: AsyncExitStack,
-    core: Core,
-    views: tuple[LearnerView, DeadLetterView],
-    answering: Answering,
-    retention: Retention,
-) -> None:
-    """Background tasks, stopped in the reverse order; one that fails says so and is started again."""
-    jobs: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-        "learner": views[0].run,
-        "dead letters": views[1].run,
-        "purge": lambda: _purge(core),
-        "policies": answering.follower.run,
-        "candidates": answering.candidates.watch_idle,
-        "log": retention.run,
-    }
-    if core.relay is not None and core.bus is not None:
-        stack.push_async_callback(asyncio.to_thread, core.bus.close)
-        jobs["relay"] = core.relay.run
-        jobs["relay lag"] = functools.partial(_measure_lag, core.relay, core.metrics)
-    for name, job in jobs.items():
-        task = asyncio.create_task(_again(name, job), name=name)
-        stack.push_async_callback(_stop, task)
-
-
-async def _again(name: str, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    while True:
-        try:
-            await job()
-        except (Unavailable, TooMany) as error:
-            _log.warning("the background task %s waits: %s", name, error)
-            await asyncio.sleep(_OUTAGE_SECONDS)
-        except Exception:
-            _log.exception("the background task %s failed; it starts again", name)
-        await asyncio.sleep(1.0)
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-
-
 async def _measure_lag(relay: Relay, metrics: Metrics) -> None:
     """How far Kafka is behind the log, for the metrics."""
     while True:
@@ -303,10 +268,10 @@ async def _measure_lag(relay: Relay, metrics: Metrics) -> None:
         await asyncio.sleep(_LAG_SECONDS)
 
 
-async def _purge(core: Core) -> None:
+async def _purge(writer: Writer) -> None:
     """Forget expired idempotency keys, now and every hour."""
     while True:
-        await core.writer.run(idempotency.purge)
+        await writer.run(idempotency.purge)
         await asyncio.sleep(_PURGE_SECONDS)
 
 

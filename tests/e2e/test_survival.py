@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.e2e.processes import child_of, descendants, is_alive
+from tests.processes import child_of, descendants, is_alive
 
 from thumbwheel import AsyncClient, ThumbwheelError
 from thumbwheel.types import LearnerStatus

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, delete, update
+from tests.databases import learner_store
 from tests.faults.ledger import Ledger
 from tests.faults.plan import plan
 from tests.faults.verdict import behind, judge
@@ -13,7 +14,7 @@ from tests.learner_fakes import MemoryBus
 
 from thumbwheel.types import Correction, Feedback, FeedbackRecord, Thumb
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.store.session import connect, migrate, writing
+from thumbwheel_learner.store.session import writing
 from thumbwheel_learner.store.tables import FeedbackRow, table_of
 
 ROWS = table_of(FeedbackRow)
@@ -22,10 +23,9 @@ ROWS = table_of(FeedbackRow)
 class Books:
     """A ledger and a store that agree: ten thumbs and a correction."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: Engine) -> None:
         self.folder = folder
-        self.engine: Engine = connect(f"sqlite:///{folder / 'learner.db'}")
-        migrate(self.engine)
+        self.engine = engine
         self.ledger = Ledger(folder / "ledger.jsonl")
         bus = MemoryBus()
         for number in range(10):
@@ -51,10 +51,10 @@ class Books:
 
 @pytest.fixture
 def books(tmp_path: Path) -> Iterator[Books]:
-    found = Books(tmp_path)
-    yield found
-    found.ledger.close()
-    found.engine.dispose()
+    with learner_store(tmp_path / "learner.db") as engine:
+        found = Books(tmp_path, engine)
+        yield found
+        found.ledger.close()
 
 
 def test_agreement_is_clean(books: Books) -> None:

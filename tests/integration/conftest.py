@@ -1,6 +1,7 @@
 """One real service with real vLLM on a tiny model, shared by every test of the session."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import msgspec
 import openai
 import pytest
 from tests.adapters import published, write_artifact
+from tests.processes import end
 from tests.tiny_model import make_adapter, make_model
 
 from thumbwheel import internal
@@ -137,14 +139,7 @@ class RealService:
 
     def stop(self) -> int:
         """Stop the process as an operator would; returns its exit status."""
-        if self.process is None:
-            return 0
-        self.process.terminate()
-        try:
-            return self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
+        return end(self.process, signal.SIGTERM, 60)
 
     def turn(self, completion_id: str, *states: str) -> Turn:
         """The turn once it has one of these statuses."""

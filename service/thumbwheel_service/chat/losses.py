@@ -6,11 +6,20 @@ import logging
 from thumbwheel_service.chat import repository
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.errors import ServiceError
+from thumbwheel_service.owner import Owner
 
 _log = logging.getLogger(__name__)
 _PAUSE_SECONDS = 5.0
 _CAPACITY = 4096
-"""Beyond that many, the next start of this replica finds the rest (`TurnService.mark_lost`)."""
+"""Beyond that many, the next start of this replica finds the rest (`lose_earlier`)."""
+
+
+async def lose_earlier(writer: Writer, owner: Owner) -> int:
+    """At start: chats that earlier lives of this replica left open are lost; their feedback becomes events.
+
+    Returns how many chats.
+    """
+    return await writer.run(lambda session: repository.lose(session, repository.left_by_earlier_lives(owner)))
 
 
 class Losses:
@@ -39,8 +48,9 @@ class Losses:
         while self._ids:
             await asyncio.sleep(self._pause)
             ids = sorted(self._ids)
+            which = repository.with_ids(ids)
             try:
-                lost = await self._writer.run(lambda session, ids=ids: repository.lose(session, ids))
+                lost = await self._writer.run(lambda session, which=which: repository.lose(session, which))
             except ServiceError:
                 continue
             except Exception:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, update
+from sqlalchemy import ColumnElement, insert, update
 from sqlmodel import Session, SQLModel
 
 from thumbwheel.events import TurnCompleted, now_ms, wrap
 from thumbwheel_service.db.tables import CompletionRow, UnstoredRow
 from thumbwheel_service.feedback.repository import flush_pending
 from thumbwheel_service.log.append import append_events
+from thumbwheel_service.owner import Owner
 from thumbwheel_service.turns.repository import encode_body
 
 _completion = SQLModel.metadata.tables["completion"]
@@ -44,11 +45,22 @@ def complete(session: Session, tenant: str, turn: TurnCompleted) -> bool:
     return True
 
 
-def lose(session: Session, completion_ids: Sequence[str]) -> int:
+def with_ids(completion_ids: Sequence[str]) -> ColumnElement[bool]:
+    """These completions."""
+    return _completion.c.completion_id.in_(completion_ids)
+
+
+def left_by_earlier_lives(owner: Owner) -> ColumnElement[bool]:
+    """The completions of processes that this one has replaced: nobody else closes them."""
+    column = _completion.c.owner
+    return column.is_(None) | (owner.replica_is_in(column) & ~owner.is_in(column))
+
+
+def lose(session: Session, which: ColumnElement[bool]) -> int:
     """Mark those of them that are open as lost, and tell their feedback; returns how many."""
     statement = (
         update(_completion)
-        .where(_completion.c.completion_id.in_(completion_ids), _completion.c.status == "open")
+        .where(which, _completion.c.status == "open")
         .values(status="lost", finished_ms=now_ms())
         .returning(_completion.c.completion_id)
     )

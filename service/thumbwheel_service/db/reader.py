@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
+from thumbwheel_service.db.patience import PATIENCE_SECONDS, within
 from thumbwheel_service.db.trouble import is_trouble, reason_of
 from thumbwheel_service.errors import TooMany, Unavailable
 
@@ -22,7 +23,9 @@ class NotRead(Unavailable):
 class Reader:
     """Runs read-only functions of a `Session`, each in its own short transaction."""
 
-    def __init__(self, engine: Engine, *, threads: int = 4, capacity: int = 4096, patience: float = 15.0) -> None:
+    def __init__(
+        self, engine: Engine, *, threads: int = 4, capacity: int = 4096, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._engine = engine
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="reader")
         self._capacity = capacity
@@ -37,14 +40,9 @@ class Reader:
         if self._waiting >= self._capacity:
             raise TooMany("too many reads are waiting")
         self._waiting += 1
-        limit = asyncio.timeout(self._patience)
         try:
-            async with limit:
+            async with within(self._patience, NotRead("the database does not answer; try again")):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, query)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise NotRead("the database does not answer; try again") from error
         finally:
             self._waiting -= 1
 

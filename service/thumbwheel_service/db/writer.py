@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from thumbwheel import failpoint
+from thumbwheel_service.db.patience import PATIENCE_SECONDS, within
 from thumbwheel_service.db.trouble import is_trouble, reason_of
 from thumbwheel_service.errors import TooMany, Unavailable
 
@@ -21,8 +22,6 @@ T = TypeVar("T")
 Notes = Mapping[str, Any]
 """What the units of a group left in `session.info`, e.g. which partitions of the log grew."""
 _log = logging.getLogger(__name__)
-PATIENCE_SECONDS = 15.0
-"""How long a caller waits; longer than a lock may be waited for, so that the database's own word comes first."""
 _CULPRITS = 8
 """So many units of one group may fail on the database's side before the whole group is refused."""
 
@@ -105,20 +104,14 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        limit = asyncio.timeout(self._patience)
-        with self._gate:
-            if self._closed:
-                raise WriterClosed("the service is stopping")
-            if self._jobs.qsize() >= self._capacity:
-                raise TooMany("too many writes are waiting")
-            self._jobs.put(_Job(unit, time.monotonic() + self._patience, loop, future))
-        try:
-            async with limit:
-                return await asyncio.shield(future)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise NotWritten("the database has not confirmed the write in time; try again") from error
+        async with within(self._patience, NotWritten("the database has not confirmed the write in time; try again")):
+            with self._gate:
+                if self._closed:
+                    raise WriterClosed("the service is stopping")
+                if self._jobs.qsize() >= self._capacity:
+                    raise TooMany("too many writes are waiting")
+                self._jobs.put(_Job(unit, time.monotonic() + self._patience, loop, future))
+            return await asyncio.shield(future)
 
     def close(self) -> None:
         """Finish what is queued, then stop the thread; safe to call twice."""

@@ -1,5 +1,7 @@
 """Removing old rows of the log, inside the writer's transaction: never one that somebody still needs."""
 
+from collections.abc import Mapping
+
 from sqlalchemy import delete, select, update
 from sqlmodel import Session
 
@@ -24,15 +26,15 @@ def prune(
     that moment, and, where Kafka is the bus, when it has been carried there. Nothing goes when the learner claims to
     have stored more than there is: it speaks of another log.
     """
+    here = (_log.c.topic == at.topic, _log.c.partition == at.partition)
     mine = (_head.c.topic == at.topic, _head.c.partition == at.partition)
     head = session.execute(select(_head.c.first, _head.c.next).where(*mine)).one_or_none()
     if head is None or stored > head.next:
         return 0
-    bound = min(stored, _carried(session, at)) if relayed else stored
+    bound = min(stored, carried(session).get(at, 0)) if relayed else stored
     rows = session.execute(
         select(_log.c.offset, _log.c.created_ms)
-        .where(_log.c.topic == at.topic, _log.c.partition == at.partition)
-        .where(_log.c.offset >= head.first, _log.c.offset < bound)
+        .where(*here, _log.c.offset >= head.first, _log.c.offset < bound)
         .order_by(_log.c.offset)
         .limit(limit)
     )
@@ -42,7 +44,6 @@ def prune(
             break
         gone, first = gone + 1, offset + 1
     if gone:
-        here = (_log.c.topic == at.topic, _log.c.partition == at.partition)
         session.execute(delete(_log).where(*here, _log.c.offset >= head.first, _log.c.offset < first))
         session.execute(update(_head).where(*mine).values(first=first))
     return gone
@@ -56,24 +57,21 @@ def heads(session: Session) -> dict[TopicPartition, LogHead]:
 
 def carried(session: Session) -> dict[TopicPartition, int]:
     """Up to which offset of the log everything has been acknowledged by Kafka."""
-    return {TopicPartition(row.topic, row.partition): row.next for row in session.execute(select(RelayRow)).scalars()}
+    rows = session.execute(select(_relay.c.topic, _relay.c.partition, _relay.c.next))
+    return {TopicPartition(topic, partition): following for topic, partition, following in rows}
 
 
-def figures(session: Session, *, behind: int | None, keep_days: float) -> LogStatus:
-    """What is kept."""
-    found = heads(session)
-    oldest = [_written_ms(session, at, head.first) for at, head in found.items() if head.first < head.next]
+def figures(
+    session: Session, kept: Mapping[TopicPartition, LogHead], *, behind: int | None, keep_days: float
+) -> LogStatus:
+    """What is kept, between these heads."""
+    oldest = [_written_ms(session, at, head.first) for at, head in kept.items() if head.first < head.next]
     return LogStatus(
-        records=sum(head.next - head.first for head in found.values()),
+        records=sum(head.next - head.first for head in kept.values()),
         oldest_ms=min((moment for moment in oldest if moment is not None), default=None),
         behind=behind,
         keep_days=keep_days,
     )
-
-
-def _carried(session: Session, at: TopicPartition) -> int:
-    mine = select(_relay.c.next).where(_relay.c.topic == at.topic, _relay.c.partition == at.partition)
-    return session.execute(mine).scalar_one_or_none() or 0
 
 
 def _written_ms(session: Session, at: TopicPartition, offset: int) -> int | None:

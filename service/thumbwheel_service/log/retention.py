@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from sqlmodel import Session
+
 from thumbwheel.bus import BusError, EventBus, TopicPartition
 from thumbwheel.events import now_ms
 from thumbwheel.types import LogStatus
@@ -95,11 +97,13 @@ class Retention:
         return total
 
     async def _look(self, behind: int | None, gone: int) -> None:
-        self._last = await self._reader.run(
-            lambda session: prune.figures(session, behind=behind, keep_days=self._keep_days)
-        )
-        heads = await self._reader.run(prune.heads)
-        self._observe(self._last, {at: head.first for at, head in heads.items()}, gone)
+        def read(session: Session) -> tuple[LogStatus, dict[TopicPartition, int]]:
+            heads = prune.heads(session)
+            figures = prune.figures(session, heads, behind=behind, keep_days=self._keep_days)
+            return figures, {at: head.first for at, head in heads.items()}
+
+        self._last, firsts = await self._reader.run(read)
+        self._observe(self._last, firsts, gone)
 
 
 def retention_of(

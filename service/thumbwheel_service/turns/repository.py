@@ -5,15 +5,14 @@ from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, insert, select
 from sqlmodel import Session
 
-from thumbwheel.events import TurnCompleted, now_ms
+from thumbwheel.events import TurnCompleted
 from thumbwheel.types import FeedbackRecord, Message, Turn, TurnStatus
 from thumbwheel_service.db.pages import Span, page_of, to_cursor
 from thumbwheel_service.db.tables import CompletionRow, UnstoredRow, table_of
 from thumbwheel_service.errors import Conflicting, Missing
-from thumbwheel_service.owner import Owner
 
 _completion = table_of(CompletionRow)
 _unstored = table_of(UnstoredRow)
@@ -142,19 +141,6 @@ def insert_complete(session: Session, tenant: str, turn: TurnCompleted) -> None:
         "body": encode_body(turn),
     }
     session.connection().execute(_INSERT, values)
-
-
-def mark_lost(session: Session, owner: Owner) -> list[str]:
-    """Mark what earlier lives of this replica left open as lost; returns the completion ids.
-
-    The caller writes the pending events of their feedback.
-    """
-    column = _completion.c.owner
-    earlier = owner.replica_is_in(column) & ~owner.is_in(column)
-    dead = (_completion.c.status == "open") & (column.is_(None) | earlier)
-    ids = list(session.execute(select(_completion.c.completion_id).where(dead)).scalars())
-    session.execute(update(_completion).where(dead).values(status="lost", finished_ms=now_ms()))
-    return ids
 
 
 class TurnFilter(NamedTuple):

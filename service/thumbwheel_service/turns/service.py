@@ -13,7 +13,6 @@ from thumbwheel_service.errors import BadInput, Conflicting
 from thumbwheel_service.feedback import repository as feedback
 from thumbwheel_service.idempotency import Answer, Once, apply_once
 from thumbwheel_service.log.append import append_events
-from thumbwheel_service.owner import Owner
 from thumbwheel_service.turns import repository
 from thumbwheel_service.turns.messages import check_messages
 from thumbwheel_service.turns.repository import Completion, TurnFilter
@@ -73,20 +72,6 @@ class TurnService:
             return TurnPage(items=_with_feedback(session, tenant, rows), next=following)
 
         return await self._reader.run(read)
-
-    async def mark_lost(self, owner: Owner) -> int:
-        """At start: turns that earlier lives of this replica left open are lost; their feedback becomes events.
-
-        Returns how many turns.
-        """
-
-        def work(session: Session) -> int:
-            lost = repository.mark_lost(session, owner)
-            for completion_id in lost:
-                feedback.flush_pending(session, completion_id)
-            return len(lost)
-
-        return await self._writer.run(work)
 
 
 def _check(turn: TurnIn) -> None:

@@ -1,17 +1,13 @@
 """Both buses behind the same handle: `arena.bus()` makes clients, the rest makes trouble."""
 
-import contextlib
-import gc
-import logging
 import uuid
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 import pytest
-from tests.brokers import Broker, find_broker
+from tests.brokers import Broker
 from tests.contract.bus.live_service import LiveService
+from tests.kafka_sockets import sockets_collected
 
 from thumbwheel.bus import EventBus
 from thumbwheel.bus.embedded import EmbeddedBus
@@ -81,16 +77,6 @@ class KafkaArena:
         self._broker.trim(self._prefix + topic, partition, before)
 
 
-@pytest.fixture(scope="session")
-def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """One broker for the session; says which."""
-    with contextlib.closing(find_broker(Path(tmp_path_factory.mktemp("kafka")))) as found:
-        capture = request.config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled():
-            print(f"\nKafka contract tests use {found.name}")
-        yield found
-
-
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def arena(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Arena]:
     """Every test of the contract runs on each bus."""
@@ -100,9 +86,5 @@ def arena(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> I
         yield EmbeddedArena(service)
         service.stop()
         return
-    caplog.set_level(logging.CRITICAL, logger="kafka")  # kept records would keep the sockets of their tracebacks
-    yield KafkaArena(request.getfixturevalue("broker"))
-    with warnings.catch_warnings():
-        # kafka-python leaves the sockets that it could not connect to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    with sockets_collected(caplog):
+        yield KafkaArena(request.getfixturevalue("broker"))

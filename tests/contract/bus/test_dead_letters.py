@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
 from tests.contract.bus.conftest import Arena
+from tests.databases import learner_store
 from tests.learner_events import feedback
 
 from thumbwheel.bus import EventBus, NewRecord
@@ -16,7 +17,7 @@ from thumbwheel.dead_letters import read_letters
 from thumbwheel.events import FEEDBACK, encode, topic_and_key, wrap
 from thumbwheel_learner.announce import LARGEST, Announcer
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.store.session import connect, migrate, reading
+from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import FeedbackRow
 
 Output = pytest.CaptureFixture[str]
@@ -24,10 +25,8 @@ Output = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'learner.db'}")
-    migrate(engine)
-    yield engine
-    engine.dispose()
+    with learner_store(tmp_path / "learner.db") as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """The learner's store from either bus: rebuilt, compared, read again, and what a pruned bus says."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 from tests.contract.bus.conftest import Arena
+from tests.databases import learner_store
 from tests.learner_replay import DAMAGES, checked, history
 
 from thumbwheel.bus import EventBus, NewRecord
@@ -15,18 +17,14 @@ from thumbwheel_learner.replay.check import rebuild
 from thumbwheel_learner.replay.compare import Comparison
 from thumbwheel_learner.replay.rebuild import offsets_of, read_up_to
 from thumbwheel_learner.replay.rewind import rewind
-from thumbwheel_learner.store.session import connect, migrate
 
 
 @pytest.fixture
 def engines(tmp_path: Path) -> Iterator[list[Engine]]:
-    (tmp_path / "stores").mkdir()
-    engines = [connect(f"sqlite:///{tmp_path / 'stores' / name}") for name in ("store.db", "one.db", "two.db")]
-    for engine in engines:
-        migrate(engine)
-    yield engines
-    for engine in engines:
-        engine.dispose()
+    folder = tmp_path / "stores"
+    folder.mkdir()
+    with ExitStack() as stack:
+        yield [stack.enter_context(learner_store(folder / name)) for name in ("store.db", "one.db", "two.db")]
 
 
 def test_a_store_is_rebuilt_from_the_bus_and_mended_by_it(arena: Arena, engines: list[Engine]) -> None:

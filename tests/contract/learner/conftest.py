@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import pytest
 from sqlalchemy import Engine
-from tests.databases import postgres_url
+from tests.databases import learner_store, postgres_url
 
-from thumbwheel_learner.store.session import connect, migrate, writing
+from thumbwheel_learner.store.session import writing
 from thumbwheel_learner.store.tables import LearnerTable
 
 
@@ -26,13 +26,8 @@ class Stores(NamedTuple):
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
-    def url(name: str) -> str:
-        folder: Path = tmp_path_factory.mktemp(name)
-        return postgres_url() if request.param == "postgres" else f"sqlite:///{folder / 'learner.db'}"
+    def database(name: str) -> Path | str:
+        return postgres_url() if request.param == "postgres" else tmp_path_factory.mktemp(name) / "learner.db"
 
-    stores = Stores(connect(url("store")), connect(url("rebuilt")))
-    for engine in stores:
-        migrate(engine)
-    yield stores
-    for engine in stores:
-        engine.dispose()
+    with learner_store(database("store")) as store, learner_store(database("rebuilt")) as rebuilt:
+        yield Stores(store, rebuilt)

@@ -2,18 +2,16 @@
 
 import asyncio
 import contextlib
-import gc
-import logging
 import threading
 import uuid
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
-from tests.brokers import Broker, find_broker
+from tests.brokers import Broker
+from tests.kafka_sockets import sockets_collected
 from tests.serving import alive, client, idle_app
 
 from thumbwheel.bus import BusUnavailable, NewRecord, Record
@@ -25,23 +23,13 @@ pytestmark = pytest.mark.kafka
 UP = {"kind": "thumb", "completion_id": "c1", "value": "up"}
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with contextlib.closing(find_broker(Path(tmp_path_factory.mktemp("kafka")))) as found:
-        yield found
-
-
 @pytest.fixture
 def prefix(broker: Broker, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
-    caplog.set_level(logging.CRITICAL, logger="kafka")  # kept records would keep the sockets of their tracebacks
     prefix = f"service-{uuid.uuid4().hex[:8]}."
-    if not broker.has_admin:
-        broker.create_topics(prefix)
-    yield prefix
-    with warnings.catch_warnings():
-        # kafka-python leaves the sockets that it could not connect to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    with sockets_collected(caplog):
+        if not broker.has_admin:
+            broker.create_topics(prefix)
+        yield prefix
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-import gc
-import logging
 import uuid
-import warnings
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-from tests.brokers import Broker, find_broker
+from tests.brokers import Broker
+from tests.kafka_sockets import sockets_collected
 
 from thumbwheel.bus import NewRecord, Record, TopicPartition
 from thumbwheel.bus.kafka import KafkaBus
@@ -31,23 +28,13 @@ A_MOMENT = 1e-9
 """Days: whatever was written before this millisecond is old."""
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with contextlib.closing(find_broker(Path(tmp_path_factory.mktemp("kafka")))) as found:
-        yield found
-
-
 @pytest.fixture
 def bus(broker: Broker, caplog: pytest.LogCaptureFixture) -> Iterator[KafkaBus]:
-    caplog.set_level(logging.CRITICAL, logger="kafka")  # kept records would keep the sockets of their tracebacks
     prefix = f"retention-{uuid.uuid4().hex[:8]}."
-    broker.create_topics(prefix)
-    with KafkaBus(broker.bootstrap, options=broker.options, topic_prefix=prefix) as bus:
-        yield bus
-    with warnings.catch_warnings():
-        # kafka-python leaves the sockets that it could not connect to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    with sockets_collected(caplog):
+        broker.create_topics(prefix)
+        with KafkaBus(broker.bootstrap, options=broker.options, topic_prefix=prefix) as bus:
+            yield bus
 
 
 @pytest.fixture

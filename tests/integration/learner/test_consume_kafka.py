@@ -1,9 +1,6 @@
 """The learner's consumer on a Kafka cluster: outages and restarts, with the offsets in its own store."""
 
-import gc
-import logging
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,13 +8,15 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
 from tests.brokers import MockBroker, wait_until
+from tests.databases import learner_store
+from tests.kafka_sockets import sockets_collected
 from tests.learner_events import feedback, turn
 
 from thumbwheel.bus import NewRecord
 from thumbwheel.bus.kafka import KafkaBus
 from thumbwheel.events import Event, encode, topic_and_key, wrap
 from thumbwheel_learner.consume import Consumer, Trouble
-from thumbwheel_learner.store.session import connect, migrate, reading
+from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import FeedbackRow, TurnRow
 
 pytestmark = [
@@ -38,19 +37,14 @@ def broker() -> Iterator[MockBroker]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'learner.db'}")
-    migrate(engine)
-    yield engine
-    engine.dispose()
+    with learner_store(tmp_path / "learner.db") as engine:
+        yield engine
 
 
 @pytest.fixture(autouse=True)
 def forgotten_sockets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level(logging.CRITICAL, logger="kafka")  # kept records would keep the sockets of their tracebacks
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    with sockets_collected(caplog):
+        yield
 
 
 def connected(broker: MockBroker) -> KafkaBus:

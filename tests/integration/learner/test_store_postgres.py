@@ -8,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect
-from tests.databases import postgres_url
+from tests.databases import learner_store, postgres_url
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
 from tests.learner_stages import Script, fill, runner
@@ -31,10 +31,8 @@ pytestmark = pytest.mark.postgres
 
 @pytest.fixture
 def postgres() -> Iterator[Engine]:
-    engine = connect(postgres_url())
-    migrate(engine)
-    yield engine
-    engine.dispose()
+    with learner_store(postgres_url()) as engine:
+        yield engine
 
 
 def history() -> list[Envelope]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import openai
 import pytest
-from tests.e2e.processes import command_of, descendants, is_alive
 from tests.integration.conftest import RealService
 from tests.integration.service.test_swap import EXACT, LONG, greedy
+from tests.processes import command_of, descendants, is_alive
 
 pytestmark = pytest.mark.vllm
 

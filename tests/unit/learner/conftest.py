@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-
-from thumbwheel_learner.store.session import connect, migrate
+from tests.databases import learner_store
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """A migrated store of its own."""
-    engine = connect(f"sqlite:///{tmp_path / 'learner.db'}")
-    migrate(engine)
-    yield engine
-    engine.dispose()
+    with learner_store(tmp_path / "learner.db") as engine:
+        yield engine

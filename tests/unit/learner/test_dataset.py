@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from tests.databases import learner_store
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
 
@@ -13,7 +14,6 @@ from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Fl
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset import SnapshotDamaged, freeze, frozen_at, load
 from thumbwheel_learner.examples import Snapshot
-from thumbwheel_learner.store.session import connect, migrate
 
 
 def stored(engine: Engine, envelopes: list[Envelope]) -> None:
@@ -128,14 +128,12 @@ def test_the_same_events_in_any_order_give_the_same_hash_and_file(tmp_path: Path
     for attempt in range(3):
         events = history()
         random.Random(attempt).shuffle(events)
-        engine = connect(f"sqlite:///{tmp_path / f'{attempt}.db'}")
-        migrate(engine)
-        stored(engine, events)
-        frozen = freeze(engine, tmp_path / str(attempt))
+        with learner_store(tmp_path / f"{attempt}.db") as engine:
+            stored(engine, events)
+            frozen = freeze(engine, tmp_path / str(attempt))
         hashes.add(frozen.snapshot.hash)
         with gzip.open(tmp_path / str(attempt) / frozen.file) as file:
             files.add(b"".join(file.readlines()[1:]))
-        engine.dispose()
     assert len(hashes) == len(files) == 1
 
 

@@ -17,7 +17,7 @@ from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.run import RunInterrupted, Stopped
 from thumbwheel_learner.stage import Parent, StageOutcome
 from thumbwheel_learner.store.runs import label_counts, last_run, unfinished_runs
-from thumbwheel_learner.store.session import connect, migrate, reading
+from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import RunRow
 
 ALL = ("reward", "sft", "ppo")
@@ -191,9 +191,9 @@ print((one.resume() or one.start(trigger="now", stages=("reward", "sft", "ppo"))
 
 
 @pytest.mark.parametrize("at", ["reward", "sft0", "ppo1", "gate", "publish0"])
-def test_a_killed_learner_resumes_its_run_without_repeating_a_finished_step(tmp_path: Path, at: str) -> None:
-    engine = connect(f"sqlite:///{tmp_path / 'learner.db'}")
-    migrate(engine)
+def test_a_killed_learner_resumes_its_run_without_repeating_a_finished_step(
+    engine: Engine, tmp_path: Path, at: str
+) -> None:
     fill(engine)
     command = [sys.executable, "-c", LEARNER, str(tmp_path), at]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -206,4 +206,3 @@ def test_a_killed_learner_resumes_its_run_without_repeating_a_finished_step(tmp_
     assert Script(tmp_path / "journal").lines() == WHOLE
     [row] = runs(engine)
     assert (row.state, row.attempts, row.version) == ("published", 2, "v1-ppo")
-    engine.dispose()

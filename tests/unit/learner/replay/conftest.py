@@ -1,25 +1,14 @@
-"""A store, a second one to rebuild into, on SQLite."""
+"""Beside the store a second one, to rebuild into."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
-
-from thumbwheel_learner.store.session import connect, migrate
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'learner.db'}")
-    migrate(engine)
-    yield engine
-    engine.dispose()
+from tests.databases import learner_store
 
 
 @pytest.fixture
 def rebuilt(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path / 'rebuilt.db'}")
-    migrate(engine)
-    yield engine
-    engine.dispose()
+    with learner_store(tmp_path / "rebuilt.db") as engine:
+        yield engine

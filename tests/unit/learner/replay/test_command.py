@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
 from tests.learner_replay import DAMAGES, catch_up, history
@@ -12,7 +12,6 @@ from tests.learner_replay import DAMAGES, catch_up, history
 from thumbwheel.cli import main
 from thumbwheel_learner.lock import exclusive
 from thumbwheel_learner.replay import command
-from thumbwheel_learner.store.session import connect, migrate
 
 Output = pytest.CaptureFixture[str]
 
@@ -29,15 +28,12 @@ def bus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryBus:
 
 
 @pytest.fixture
-def store(bus: MemoryBus, tmp_path: Path) -> Any:
-    engine = connect(f"sqlite:///{tmp_path / 'learner.db'}")
-    migrate(engine)
+def store(bus: MemoryBus, engine: Engine) -> Engine:
     catch_up(engine, bus)
-    yield engine
-    engine.dispose()
+    return engine
 
 
-def test_an_equal_store_leaves_nothing_behind(store: Any, tmp_path: Path, capsys: Output) -> None:
+def test_an_equal_store_leaves_nothing_behind(store: Engine, tmp_path: Path, capsys: Output) -> None:
     assert main(["replay", "check"]) == 0
     said = capsys.readouterr().out
     assert "6 turns, 6 feedback, 1 policies" in said
@@ -45,7 +41,7 @@ def test_an_equal_store_leaves_nothing_behind(store: Any, tmp_path: Path, capsys
     assert list(tmp_path.glob("replay.db*")) == []
 
 
-def test_differences_are_told_with_what_to_do(store: Any, tmp_path: Path, capsys: Output) -> None:
+def test_differences_are_told_with_what_to_do(store: Engine, tmp_path: Path, capsys: Output) -> None:
     DAMAGES["turns", "missing"](store)
     assert main(["replay", "check"]) == 1
     said = capsys.readouterr().out
@@ -57,7 +53,7 @@ def test_differences_are_told_with_what_to_do(store: Any, tmp_path: Path, capsys
     assert "records will be read again" in capsys.readouterr().out
 
 
-def test_a_check_as_json_into_a_database_of_ones_own(store: Any, tmp_path: Path, capsys: Output) -> None:
+def test_a_check_as_json_into_a_database_of_ones_own(store: Engine, tmp_path: Path, capsys: Output) -> None:
     url = f"sqlite:///{tmp_path / 'mine.db'}"
     for _ in range(2):
         assert main(["replay", "check", "--into", url, "--json"]) == 0
@@ -73,7 +69,7 @@ def test_a_lost_store_is_rebuilt_without_a_verdict(bus: MemoryBus, tmp_path: Pat
     assert main(["replay", "rewind", "--from", "oldest"]) == 1
 
 
-def test_a_running_learner_is_not_rewound(store: Any, tmp_path: Path, capsys: Output) -> None:
+def test_a_running_learner_is_not_rewound(store: Engine, tmp_path: Path, capsys: Output) -> None:
     with exclusive(tmp_path):
         assert main(["replay", "rewind", "--from", "beginning"]) == 1
     assert "stop it first" in capsys.readouterr().err
@@ -83,12 +79,12 @@ def test_a_running_learner_is_not_rewound(store: Any, tmp_path: Path, capsys: Ou
     ("into", "message"),
     [("sqlite:///:memory:", "must name a database"), ("mysql://x", "must name"), ("sqlite:///{}", "own store")],
 )
-def test_a_wrong_target_is_refused(store: Any, tmp_path: Path, capsys: Output, into: str, message: str) -> None:
+def test_a_wrong_target_is_refused(store: Engine, tmp_path: Path, capsys: Output, into: str, message: str) -> None:
     assert main(["replay", "check", "--into", into.format(tmp_path / "learner.db")]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_bus_that_forgot_says_so(store: Any, bus: MemoryBus, capsys: Output) -> None:
+def test_a_bus_that_forgot_says_so(store: Engine, bus: MemoryBus, capsys: Output) -> None:
     bus.publish(turn(99))
     bus.publish(feedback(99))
     bus.first.update(dict.fromkeys([at for at, log in bus.logs.items() if len(log) > 1], 1))

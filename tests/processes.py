@@ -1,6 +1,7 @@
-"""Looking at processes from outside: who is whose child, and what it was started as."""
+"""Processes from outside: who is whose child, what it was started as, and how it ends."""
 
 import os
+import subprocess
 from pathlib import Path
 
 
@@ -52,3 +53,15 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return bool(command_of(pid))
+
+
+def end(process: subprocess.Popen[bytes] | None, how: int, seconds: float = 30.0) -> int:
+    """The exit status after the signal `how`, or after SIGKILL where that takes too long; 0 without a process."""
+    if process is None:
+        return 0
+    process.send_signal(how)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -23,6 +23,7 @@ from thumbwheel_service.auth import keys
 from thumbwheel_service.auth.service import KeyAuthenticator, refuse_open_door
 from thumbwheel_service.background import Job, running
 from thumbwheel_service.chat.losses import lose_earlier
+from thumbwheel_service.chat.presence import Presence
 from thumbwheel_service.chat.recorder import TurnRecorder
 from thumbwheel_service.chat.service import ChatService
 from thumbwheel_service.db.migrate import open_database
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 
 _PURGE_SECONDS = 3600.0
 _LAG_SECONDS = 10.0
+_LEASES = 3
+"""So many leases long a process may be quiet before its chats are given up, which cannot be taken back."""
 
 
 class Core(NamedTuple):
@@ -83,6 +86,7 @@ class Answering(NamedTuple):
     policies: PolicyService
     candidates: CandidateService
     follower: PolicyFollower
+    presence: Presence
 
 
 class Watching(NamedTuple):
@@ -167,7 +171,7 @@ def _core(settings: Settings, database: Engine) -> Core:
             signal,
             owner,
             make_topics=bus.ensure_topics,
-            lease_seconds=settings.relay_lease_seconds,
+            lease_seconds=settings.lease_seconds,
         )
         relay.observe(metrics.relay_attempted)
     return Core(database, writer, reader, log, follower, metrics, bus, relay, owner)
@@ -186,7 +190,8 @@ def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answerin
     recorder = TurnRecorder(core.writer, core.metrics, owner=str(core.owner))
     chats = ChatService(engine, router, recorder, core.metrics, limit=settings.limits.chats_in_flight)
     follower = PolicyFollower(policies, lambda: core.follower.follow(POLICIES.name), core.metrics)
-    return Answering(engine, chats, policies, CandidateService(engine, shelf, policies), follower)
+    presence = Presence(core.writer, core.owner, core.metrics, lease_seconds=_LEASES * settings.lease_seconds)
+    return Answering(engine, chats, policies, CandidateService(engine, shelf, policies), follower, presence)
 
 
 def _watching(settings: Settings, core: Core) -> Watching:
@@ -231,6 +236,7 @@ def _jobs(core: Core, answering: Answering, watching: Watching) -> dict[str, Job
         "purge": functools.partial(_purge, core.writer),
         "policies": answering.follower.run,
         "candidates": answering.candidates.watch_idle,
+        "presence": answering.presence.run,
         "log": watching.retention.run,
     }
     if core.relay is not None:

@@ -73,8 +73,9 @@ class Settings:
     """`PROMOTE`: `manual` moves the route only when a person says so."""
     replica: str = ""
     """`REPLICA`: stable name of this replica, by which it finds the turns it left open; default the host's name."""
-    relay_lease_seconds: float = 20.0
-    """`RELAY_LEASE_SECONDS`: so long after a process died, another one carries on to Kafka what it had in hand."""
+    lease_seconds: float = 20.0
+    """`LEASE_SECONDS`: so long after a process died, another one carries on to Kafka what it had in hand; after three
+    times as long, the chats that it left open are lost and feedback on them goes to the learner."""
     log_keep_days: float | None = None
     """`LOG_KEEP_DAYS`: rows of the log are removed this long after they were written, once the learner has stored them
     (and Kafka has them); 0: never. Default 7 with Kafka, whose topics keep everything, else 0: the log is then the only
@@ -111,8 +112,8 @@ class Settings:
             raise BadSetting(f"THUMBWHEEL_LOG_KEEP_DAYS must be 0 (for ever) or positive, not {self.log_keep_days}")
         if not self.model_alias or "/" in self.model_alias:
             raise BadSetting("THUMBWHEEL_MODEL_ALIAS must be a name without a slash")
-        if not 1.0 <= self.relay_lease_seconds < math.inf:
-            raise BadSetting(f"THUMBWHEEL_RELAY_LEASE_SECONDS must be at least 1, not {self.relay_lease_seconds}")
+        if not 1.0 <= self.lease_seconds < math.inf:
+            raise BadSetting(f"THUMBWHEEL_LEASE_SECONDS must be at least 1, not {self.lease_seconds}")
         if "/" in self.replica:
             raise BadSetting("THUMBWHEEL_REPLICA must be a name without a slash")
         if self.data.exists() and not self.data.is_dir():
@@ -168,7 +169,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         signing_key_file=Path(given.get("SIGNING_KEY", "")).expanduser(),
         promote=cast(Literal["auto", "manual"], _one_of(given, "PROMOTE", ("auto", "manual"), "auto")),
         replica=given.get("REPLICA", ""),
-        relay_lease_seconds=_number(given, "RELAY_LEASE_SECONDS", float, 20.0),
+        lease_seconds=_number(given, "LEASE_SECONDS", float, 20.0),
         log_keep_days=_number(given, "LOG_KEEP_DAYS", float, 0.0) if "LOG_KEEP_DAYS" in given else None,
         learner_silent_seconds=_number(given, "LEARNER_SILENT_SECONDS", float, 120.0),
         limits=_limits(given),

@@ -65,7 +65,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             "model": str(write_base(folder / "base")),
             "kafka_bootstrap": broker.bootstrap,
             "kafka_topic_prefix": prefix,
-            "relay_lease_seconds": str(LEASE_SECONDS),
+            "lease_seconds": str(LEASE_SECONDS),
             **{f"kafka_{name}": ".".join(map(str, value)) for name, value in broker.options.items()},
         }
         left, right = (ServiceProcess(folder / "state", replica=name, **settings) for name in ("left", "right"))

@@ -76,10 +76,11 @@ class TurnRecorder:
         _log.error("turn %s could not be stored and is lost", turn.completion_id)
 
     async def _is_stored(self, tenant: str, turn: TurnCompleted) -> bool:
-        """Whether the turn was written, at once or after some patience."""
+        """Whether the turn is settled, at once or after some patience."""
         for delay in (*self._retries, None):
             try:
-                await self._writer.run(lambda session: repository.complete(session, tenant, turn))
+                if not await self._writer.run(lambda session: repository.complete(session, tenant, turn)):
+                    _log.warning("turn %s was given up before it ended, and stays lost", turn.completion_id)
                 return True
             except WriterClosed:
                 return False

@@ -52,6 +52,17 @@ class RelayRow(SQLModel, table=True):
     """When the lease runs out, by the database's clock."""
 
 
+class ProcessRow(SQLModel, table=True):
+    """A service process that lives, until it has not said so for too long."""
+
+    __tablename__ = "process"
+
+    owner: str = Field(primary_key=True)
+    """`<replica>/<boot>`"""
+    until_ms: int = Field(sa_type=_BIG)
+    """By the database's clock."""
+
+
 class CompletionRow(SQLModel, table=True):
     """Identity of a completion, committed before the first byte of the answer leaves; the body arrives with its end."""
 
@@ -77,7 +88,7 @@ class CompletionRow(SQLModel, table=True):
     n: int = 1
     routing_propensity: float = 1.0
     owner: str | None = None
-    """The service process that generates it; its successor marks what it left open as lost."""
+    """The service process that generates it; when that one dies, what it left open is marked as lost."""
     created_ms: int = Field(sa_type=_BIG)
     finished_ms: int | None = Field(default=None, sa_type=_BIG)
     body: bytes | None = Field(default=None, sa_column=Column(LargeBinary))

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Integer, cast, func, insert, or_, select, update
 from sqlalchemy import case as when
+from sqlalchemy import insert, or_, select, update
 from sqlmodel import Session
 
 from thumbwheel.bus import TopicPartition
+from thumbwheel_service.db.clock import database_ms
 from thumbwheel_service.db.tables import RelayRow, table_of
 from thumbwheel_service.errors import Conflicting
 from thumbwheel_service.owner import Owner
@@ -26,7 +27,7 @@ def take(
     Returns the epoch of every lease that is ours now. Time is the database's, so replicas need not agree on it.
     """
     _begin(session, partitions)
-    now = _now_ms(session)
+    now = database_ms(session)
     ours = owner.is_in(_relay.c.owner)
     session.execute(
         update(_relay)
@@ -66,12 +67,3 @@ def _begin(session: Session, partitions: Sequence[TopicPartition]) -> None:
     missing = [{"topic": at.topic, "partition": at.partition} for at in partitions if at not in known]
     if missing:
         session.execute(insert(_relay).values(next=0, epoch=0, until_ms=0), missing)
-
-
-def _now_ms(session: Session) -> int:
-    clock: ColumnElement[int] = (
-        cast(func.extract("epoch", func.clock_timestamp()) * 1000, _relay.c.until_ms.type)
-        if session.connection().dialect.name == "postgresql"
-        else cast((func.julianday("now") - 2440587.5) * 86_400_000, Integer)
-    )
-    return int(session.execute(select(clock)).scalar_one())

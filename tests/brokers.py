@@ -140,13 +140,14 @@ class LocalBroker:
 
 
 class MockBroker:
-    """librdkafka's mock cluster, one broker in this process; no admin calls, five MiB per partition."""
+    """librdkafka's mock cluster, one broker or more in this process; no admin calls, five MiB per partition."""
 
     can_fail = True
     has_admin = False
     name = "librdkafka's mock cluster"
 
-    def __init__(self) -> None:
+    def __init__(self, brokers: int = 1) -> None:
+        self._brokers = range(1, brokers + 1)
         self._lib = _librdkafka()
         self.options: dict[str, Any] = {"api_version": (2, 3)}
         error = ctypes.create_string_buffer(512)
@@ -154,7 +155,7 @@ class MockBroker:
         self._handle = self._lib.rd_kafka_new(0, conf, error, len(error))
         if not self._handle:
             raise RuntimeError(f"librdkafka: {error.value.decode()}")
-        self._cluster = self._lib.rd_kafka_mock_cluster_new(self._handle, 1)
+        self._cluster = self._lib.rd_kafka_mock_cluster_new(self._handle, brokers)
         self.bootstrap = self._lib.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
         self.bootstrap = self.bootstrap.replace("localhost", "127.0.0.1")
         self._lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
@@ -162,7 +163,7 @@ class MockBroker:
     def create_topics(self, prefix: str) -> None:
         for topic in TOPICS.values():
             name = (prefix + topic.name).encode()
-            failed = self._lib.rd_kafka_mock_topic_create(self._cluster, name, topic.partitions, 1)
+            failed = self._lib.rd_kafka_mock_topic_create(self._cluster, name, topic.partitions, len(self._brokers))
             assert not failed, failed
 
     def trim(self, topic: str, partition: int, before: int) -> None:
@@ -170,10 +171,22 @@ class MockBroker:
         assert not failed, failed
 
     def stop(self) -> None:
-        self._lib.rd_kafka_mock_broker_set_down(self._cluster, 1)
+        for broker in self._brokers:
+            self._lib.rd_kafka_mock_broker_set_down(self._cluster, broker)
 
     def start(self) -> None:
-        self._lib.rd_kafka_mock_broker_set_up(self._cluster, 1)
+        for broker in self._brokers:
+            self._lib.rd_kafka_mock_broker_set_up(self._cluster, broker)
+
+    def slow(self, milliseconds: int) -> None:
+        """Every answer takes that much longer."""
+        for broker in self._brokers:
+            self._lib.rd_kafka_mock_broker_set_rtt(self._cluster, broker, milliseconds)
+
+    def lead(self, topic: str, partition: int, broker: int) -> None:
+        """Another broker leads a partition from now on."""
+        failed = self._lib.rd_kafka_mock_partition_set_leader(self._cluster, topic.encode(), partition, broker)
+        assert not failed, failed
 
     def close(self) -> None:
         if self._cluster:
@@ -203,6 +216,8 @@ def _librdkafka() -> ctypes.CDLL:
         ("rd_kafka_mock_partition_delete_records", whole, [pointer, text, ctypes.c_int32, ctypes.c_int64]),
         ("rd_kafka_mock_broker_set_down", whole, [pointer, ctypes.c_int32]),
         ("rd_kafka_mock_broker_set_up", whole, [pointer, ctypes.c_int32]),
+        ("rd_kafka_mock_broker_set_rtt", whole, [pointer, ctypes.c_int32, whole]),
+        ("rd_kafka_mock_partition_set_leader", whole, [pointer, text, ctypes.c_int32, ctypes.c_int32]),
     ):
         function = getattr(lib, name)
         function.restype = result

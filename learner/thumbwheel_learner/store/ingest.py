@@ -1,12 +1,15 @@
 """From bus records to rows, inside the caller's transaction: whatever the order or number of deliveries, one result."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import and_, or_, update
+from sqlalchemy import Table, and_, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, col, select
 
@@ -201,24 +204,38 @@ def _keep_highest(
     The same event has the same content whenever it comes: where the stored row says something else, the bus is right.
     """
     values = list(rows)
-    if not values:
-        return
-    statement = _insert(session, table)
-    target = table_of(table)
+    if values:
+        names = tuple(values[0])
+        connection = session.connection()
+        statement, binds = _compiled(connection.dialect.name, table_of(table), names, keys, order)
+        connection.exec_driver_sql(statement, [binds(row) for row in values])
+
+
+@cache
+def _compiled(
+    dialect: str, target: Table, names: tuple[str, ...], keys: tuple[str, ...], order: tuple[str, ...]
+) -> tuple[str, Callable[[dict[str, Any]], Any]]:
+    """The upsert as the driver takes it, and what makes parameters of a row: once, not for every row."""
+    module = postgresql if dialect == "postgresql" else sqlite
+    statement = module.insert(target)
     new = statement.excluded
     last = target.c[order[-1]]
-    higher: ColumnElement[bool] = new[last.name] > (last.collate("C") if _is_postgres(session) else last)
+    higher: ColumnElement[bool] = new[last.name] > (last.collate("C") if dialect == "postgresql" else last)
     for name in reversed(order[:-1]):
         higher = or_(new[name] > target.c[name], (new[name] == target.c[name]) & higher)
-    told = [name for name in values[0] if name not in (*keys, *order, "stored_ms")]
+    told = [name for name in names if name not in (*keys, *order, "stored_ms")]
     same = and_(*(new[name] == target.c[name] for name in order))
     damaged = or_(*(new[name].is_distinct_from(target.c[name]) for name in told))
-    statement = statement.on_conflict_do_update(
+    upsert = statement.on_conflict_do_update(
         index_elements=list(keys),
-        set_={name: new[name] for name in values[0] if name not in keys},
+        set_={name: new[name] for name in names if name not in keys},
         where=or_(higher, and_(same, damaged)),
     )
-    session.connection().execute(statement, values)
+    driver: Any = psycopg.dialect() if dialect == "postgresql" else sqlite.dialect()
+    compiled = upsert.compile(dialect=driver, column_keys=list(names))
+    if compiled.positiontup is None:
+        return str(compiled), dict
+    return str(compiled), itemgetter(*compiled.positiontup)
 
 
 def insert_if_new(session: Session, table: type[LearnerTable], rows: list[dict[str, Any]]) -> None:

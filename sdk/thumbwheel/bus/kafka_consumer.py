@@ -18,9 +18,11 @@ CONSUMER = {
     "session_timeout_ms": 10_000,
     "allow_auto_create_topics": False,
     "metadata_max_age_ms": 10_000,
+    "max_poll_records": 4_000,
 }
 """A group whose leader had not heard of a topic yet gives its partitions to nobody, and finds out with the next
-metadata: after ten seconds instead of the driver's five minutes."""
+metadata: after ten seconds instead of the driver's five minutes. A backlog is read in large batches, because whoever
+stores them pays for one durable commit each; what is fetched ahead is bounded in bytes."""
 
 
 class _Assigned(RebalanceListener):

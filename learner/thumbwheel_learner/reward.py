@@ -48,6 +48,8 @@ class RewardConfig:
     """0: as many as it takes to see `judgements`, one at least and sixteen at most."""
     judgements: int = 3_000
     """What a small model needs is steps, what a large set of labels needs is no repetition."""
+    fitted: float = 0.05
+    """An epoch whose mean loss is below this is the last one: nothing is left to learn from these labels."""
     batch_tokens: int = 512
     """Padded tokens per step and member: small steps learned more from few labels than large ones, in less time."""
     part_tokens: int = 512

@@ -105,8 +105,7 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
                 return loss + level, loss.item()
 
             loss = sum(reward.model.side_by_side.add_gradients(loss_of, parts, every))
-            shrink = 0.5 * config.user_bias_precision * user_bias.square().sum() / (len(train) * config.members)
-            shrink.backward()
+            (0.5 * config.user_bias_precision * user_bias.square().sum() / (len(train) * config.members)).backward()
             nn.utils.clip_grad_norm_(slow, config.max_grad_norm * config.members**0.5)
             optimizer.step()
             schedule.step()
@@ -114,6 +113,8 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
             epoch_loss += loss / len(batches)
             step += 1
             progress("reward", step / steps, f"epoch {epoch + 1}/{passes}, loss {loss:.3f}")
+        if epoch_loss < config.fitted:
+            break
     return epoch_loss
 
 

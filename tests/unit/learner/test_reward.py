@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -183,6 +184,21 @@ def test_few_labels_are_seen_more_often_than_many() -> None:
     config = RewardConfig(judgements=4_000)
     assert [passes_over(n, config) for n in (10, 1_000, 100_000)] == [16, 4, 1]
     assert passes_over(10, RewardConfig(epochs=3)) == 3
+
+
+@pytest.mark.parametrize(("fitted", "last"), [(0.0, 3), (10.0, 1)])
+def test_training_ends_with_the_epoch_that_fits_the_labels(
+    model: PolicyModel, tmp_path: Path, fitted: float, last: int
+) -> None:
+    seen: list[str] = []
+    train_reward(
+        model,
+        snapshot(judged=votes(40, 0)),
+        replace(CONFIG, epochs=3, members=1, fitted=fitted),
+        tmp_path / "reward",
+        progress=lambda _stage, _share, what: seen.append(what),
+    )
+    assert seen[-1].startswith(f"epoch {last}/3")
 
 
 def test_answers_that_come_twice_are_read_once_and_scored_alike(model: PolicyModel) -> None:

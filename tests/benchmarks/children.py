@@ -17,7 +17,11 @@ class Done(NamedTuple, Generic[T]):
 
     result: T
     memory: list[float]
-    """Resident MiB, four times a second, from its first to its last."""
+    """Resident MiB, four times a second, until it was done."""
+
+    def while_at_it(self, seconds: float) -> list[float]:
+        """Of the last `seconds` alone: without what came before the work, as imports."""
+        return self.memory[-max(1, int(seconds / _SAMPLE_SECONDS)) :]
 
 
 def in_child(work: Callable[..., T], *given: Any) -> Done[T]:

@@ -97,17 +97,13 @@ def compare(service: ServiceProcess, bare: ServiceProcess, plan: Plan, rounds: i
 def bars_of(told: dict[str, list[dict[str, Any]]]) -> list[Bar]:
     """Medians over the rounds of what was asked side by side."""
     pairs = list(zip(told["service"], told["bare"], strict=True))
+    ratio = _median(service["per_second"] / bare["per_second"] for service, bare in pairs)
+    above = _median(service["p99_at_rate"] - bare["p99_at_rate"] for service, bare in pairs)
+    busy = _median(bare["cpu_share"] for _, bare in pairs)
     return [
-        Bar(
-            "thumbs per second, ratio", _median(s["per_second"] / b["per_second"] for s, b in pairs), "at least", _RATIO
-        ),
-        Bar("bare handler's core busy", _median(b["cpu_share"] for _, b in pairs), "at least", _BUSY),
-        Bar(
-            "p99 at the rate, ms above",
-            _median(s["p99_at_rate"] - b["p99_at_rate"] for s, b in pairs),
-            "at most",
-            _MORE_MS,
-        ),
+        Bar("thumbs per second, ratio", ratio, "at least", _RATIO),
+        Bar("bare handler's core busy", busy, "at least", _BUSY),
+        Bar("p99 at the rate, ms above", above, "at most", _MORE_MS),
     ]
 
 

@@ -1,5 +1,6 @@
 """What the benchmarks share: quantiles, bars, tables, figures below `build/`, and what disk and processor really do."""
 
+import itertools
 import json
 import math
 import os
@@ -46,9 +47,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     print()
-    for row in cells:
-        first, *others = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
-        print("  ".join((first, *others)).rstrip())
+    for first, *others in cells:
+        right = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        print("  ".join((first.ljust(widths[0]), *right)).rstrip())
     print(flush=True)
 
 
@@ -62,7 +63,7 @@ def deciles(samples: Sequence[float]) -> list[float]:
     """The medians of ten equal stretches of a series, in its order; of fewer samples than ten, each sample."""
     parts = min(10, len(samples))
     edges = [len(samples) * i // parts for i in range(parts + 1)]
-    return [statistics.median(samples[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [statistics.median(samples[a:b]) for a, b in itertools.pairwise(edges)]
 
 
 def fsync_milliseconds(folder: Path, count: int = 300) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Events of the size of real ones, and fast: turns with tokens and log-probabilities, thumbs with what they speak of."""
+"""Events of the size of real ones, and fast: turns with tokens and log-probabilities, thumbs with prompt and answer."""
 
 import random
 from typing import Any
@@ -7,9 +7,7 @@ from thumbwheel.bus import NewRecord
 from thumbwheel.events import FEEDBACK, TURNS, FeedbackRecorded, TurnCompleted, encode, wrap
 from thumbwheel.types import Sampling, Thumb, TurnChoice
 
-_WORDS = (
-    "the parcel your order arrives Friday please refund we have it not found invoice account again tomorrow".split()
-)
+_WORDS = "the parcel your order arrives Friday please refund we have it not found invoice account tomorrow".split()
 _SAMPLING = Sampling(
     temperature=1.0,
     top_p=1.0,

@@ -88,7 +88,7 @@ def chains(traced: Sequence[Call], marker: re.Pattern[str], is_log: Callable[[Ca
         if call.name in SYNCS and call.result == "0" and is_log(call):
             syncs.append(call)
         elif call.name in RECEIVES and call.is_on_socket and _ASKED.search(call.arguments):
-            arrived |= {name: call.ended for name in marker.findall(call.arguments)}
+            arrived |= dict.fromkeys(marker.findall(call.arguments), call.ended)
         elif call.name in WRITES and is_log(call):
             for name in marker.findall(call.arguments):
                 written.setdefault(name, []).append(call.ended)

@@ -85,7 +85,8 @@ async def by_turns(port: int, requests: list[bytes], *, at_once: int = 1) -> lis
     async def caller() -> None:
         async with connected(port) as wire:
             for request in waiting:
-                statuses.append((await wire.exchange(request))[0])
+                status, _ = await wire.exchange(request)
+                statuses.append(status)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):

@@ -62,7 +62,8 @@ def ask(server: ServiceProcess, name: str, plan: Plan) -> dict[str, Any]:
             connections=plan.connections,
             core=plan.client_core,
         )
-    steady = asyncio.run(at_rate(server.port, _requests(plan.key, name), rate=plan.rate, seconds=plan.seconds))
+    with cpu_share(os.getpid()) as client:
+        steady = asyncio.run(at_rate(server.port, _requests(plan.key, name), rate=plan.rate, seconds=plan.seconds))
     good = [answer.milliseconds for answer in steady if answer.status == 201]
     if fast.broken or fast.refused or len(good) < len(steady):
         raise RuntimeError(f"{name}: not every thumb was taken: {fast}, {_refused(steady)}; see {server.log}")
@@ -72,6 +73,7 @@ def ask(server: ServiceProcess, name: str, plan: Plan) -> dict[str, Any]:
         "p99_at_full_load": fast.p99,
         "p50_at_rate": quantile(good, 0.5),
         "p99_at_rate": quantile(good, 0.99),
+        "client_share_at_rate": client.share,
     }
 
 
@@ -112,12 +114,13 @@ def _median(values: Any) -> float:
 
 
 def table(told: dict[str, list[dict[str, Any]]], rate: float) -> None:
-    heads = ("", "thumbs/s", "core busy", "p99 full load", f"p50 at {rate:g}/s", f"p99 at {rate:g}/s")
+    heads = ("", "thumbs/s", "core busy", "p99 full load", f"p50 at {rate:g}/s", f"p99 at {rate:g}/s", "client busy")
     rows: list[list[str]] = []
     for number, name in itertools.product(range(len(told["bare"])), told):
         one = told[name][number]
         rows.append([f"{name} {number + 1}", f"{one['per_second']:.0f}", f"{one['cpu_share']:.0%}"])
         rows[-1] += [f"{one[k]:.2f} ms" for k in ("p99_at_full_load", "p50_at_rate", "p99_at_rate")]
+        rows[-1] += [f"{one['client_share_at_rate']:.0%}"]
     print_table(heads, rows)
 
 

@@ -150,7 +150,7 @@ def main() -> int:
     phases = {"one at a time": (options.count, 1), "at once": (options.concurrent, options.at_once)}
     report: dict[str, Any] = {}
     for name in options.road:
-        with tempfile.TemporaryDirectory() as folder, ROADS[name](Path(folder)) as road:
+        with tempfile.TemporaryDirectory() as folder, ROADS[name](Path(folder).resolve()) as road:
             report[name] = trace(road, Path(folder), phases)
     rows = [(f"{name}, {phase}", *found.values()) for name, told in report.items() for phase, found in told.items()]
     print_table(("feedback", "sent", "acknowledged", "synced", "own bytes", "without"), rows)

@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--postgres", action="store_true", help="the store in PostgreSQL (default: SQLite)")
-    parser.add_argument("--folder", type=Path, default=OUT, help="where broker and stores keep their data")
+    parser.add_argument("--folder", type=Path, default=OUT, help="where broker and SQLite keep their data")
     parser.add_argument("--out", type=Path, default=OUT / "ingestion.json")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)

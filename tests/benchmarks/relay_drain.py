@@ -43,7 +43,7 @@ _PATIENCE_SECONDS = 900.0
 _CHAT = post(
     "/v1/chat/completions", msgspec.json.encode({"messages": [{"role": "user", "content": "Where is my order? " * 20}]})
 )
-_LAG = text("SELECT (SELECT sum(next) FROM log_head) - (SELECT sum(next) FROM relay)")
+_LAG = text("SELECT (SELECT coalesce(sum(next), 0) FROM log_head) - (SELECT coalesce(sum(next), 0) FROM relay)")
 
 
 class Stack(NamedTuple):
@@ -56,7 +56,7 @@ class Stack(NamedTuple):
     def lag(self) -> int:
         """Records that are not on Kafka yet."""
         with self.database.connect() as connection:
-            return int(connection.execute(_LAG).scalar_one() or 0)
+            return int(connection.execute(_LAG).scalar_one())
 
     def drained(self) -> list[tuple[float, int]]:
         """Wait until nothing is left; the lag at every moment that was looked at."""
@@ -100,8 +100,8 @@ def pile_up(database: Engine, first: int, events: int) -> None:
             append_records(session, [record(number) for number in range(begin, min(begin + _CHUNK, first + events))])
 
 
-def drain(stack: Stack, first: int, events: int) -> float:
-    """Records per second, from the first that arrived after the outage to the last."""
+def drain(stack: Stack, first: int, events: int) -> tuple[float, float]:
+    """Records per second from the first that arrived after the outage to the last, and seconds until that first."""
     stack.drained()
     stack.broker.stop()
     pile_up(stack.database, first, events)
@@ -109,20 +109,20 @@ def drain(stack: Stack, first: int, events: int) -> float:
     stack.broker.start()
     seen = stack.drained()
     begun = max(moment for moment, lag in seen if lag >= backlog)
-    return backlog / (seen[-1][0] - begun)
+    return backlog / (seen[-1][0] - begun), begun - seen[0][0]
 
 
 def drains(stack: Stack, events: int, rounds: int) -> list[dict[str, float]]:
     """Both, the order alternating."""
     told: list[dict[str, float]] = []
     for number in range(rounds):
-        found: dict[str, float] = {}
+        relay = bare = idle = 0.0
         for what in sorted(("bare", "relay"), reverse=bool(number % 2)):
             if what == "bare":
-                found[what] = in_child(produce_bare, stack.broker.bootstrap, _BARE, events).result.per_second
+                bare = in_child(produce_bare, stack.broker.bootstrap, _BARE, events).result.per_second
             else:
-                found[what] = drain(stack, number * events, events)
-        told.append({"relay": found["relay"], "bare": found["bare"], "ratio": found["relay"] / found["bare"]})
+                relay, idle = drain(stack, number * events, events)
+        told.append({"bare": bare, "relay": relay, "ratio": relay / bare, "seconds until it begins": idle})
         print(f"round {number + 1}/{rounds}: {told[-1]['ratio']:.2f}", flush=True)
     return told
 

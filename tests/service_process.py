@@ -16,14 +16,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class ServiceProcess:
-    """Started, killed and started again on the same state; `settings` are the variables without their prefix."""
+    """Started, killed and started again on the same state; `settings` are the variables without their prefix.
 
-    def __init__(self, data: Path, *, within: Sequence[str] = (), **settings: str) -> None:
+    `module` is for another server that reads the same variables.
+    """
+
+    def __init__(
+        self, data: Path, *, within: Sequence[str] = (), module: str = "tests.service_process", **settings: str
+    ) -> None:
         self.data = data
         self.port = free_port_pair()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = data.with_name(f"{data.name}-{self.port}.log")
-        self._within = within
+        self._command = [*within, sys.executable, "-m", module]
         self._settings = {"DATA": str(data), "PORT": str(self.port), **{k.upper(): v for k, v in settings.items()}}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -36,7 +41,7 @@ class ServiceProcess:
         own = {f"THUMBWHEEL_{name}": value for name, value in self._settings.items()}
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*self._within, sys.executable, "-m", "tests.service_process"],
+                self._command,
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **own},
                 stdin=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
 from thumbwheel_learner.evaluate import gate_prompts, judge_gate
+from thumbwheel_learner.examples import as_sent
 from thumbwheel_learner.judge import train_judge
 from thumbwheel_learner.labels import Evidence, split_evidence
 from thumbwheel_learner.model import PolicyModel
@@ -108,7 +109,8 @@ class Workshop:
             return StageOutcome(result={"skipped": found}, reason=found)
         model, evidence = self.model(), self.evidence(given)
         config = self.recipe.ppo.within(len(evidence.training.judged) + len(evidence.training.pairs))
-        prompts = [p.prompt_token_ids or model.tokens.prompt_ids(p.messages) for p in evidence.training.prompts]
+        sent = as_sent(evidence.training.prompts)
+        prompts = [p.prompt_token_ids or model.tokens.prompt_ids(p.messages) for p in sent]
         rows = demo_rows(evidence.training, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
         try:
             with self._rollouts(model) as engine:

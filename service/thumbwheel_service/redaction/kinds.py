@@ -46,6 +46,7 @@ _BETWEEN = r"[\p{Zs}\t\p{Pd}\p{Cf}−./()]"
 _REST = rf"(?:{_BETWEEN}{{0,3}}+\d)"
 _TIME = r"[0-2]\d\.[0-5]\d (?:\s?\p{Pd}\s?[0-2]?\d\.[0-5]\d)? (?![.\d])"
 _CALLED = r"(?:tele|cell|mobile[ ])?phone|tel|mobile|cell|fax|whatsapp|sms|call|ring|dial|text|telefon|handy"
+_ASIDE = r"[^\w+＋(]"
 _FILLER = r"(?:me|us|him|her|them|back|at|on|under|number|no|nr|is|my|via)"
 _PHONE = compiled(rf"""
     (?: (?<![\w+]) (?P<pii> (?:[+＋]|00)[\p{{Zs}}\p{{Cf}}]{{0,2}} \(?[1-9] {_REST}{{6,13}}+ )
@@ -53,8 +54,8 @@ _PHONE = compiled(rf"""
         (?P<pii> \(?0[1-9] (?: {_REST}{{7,11}}+ | (?=\d*{_BETWEEN}){_REST}{{6}}+ ) )
       | (?<![\w]) (?<!\d[.,/:\p{{Pd}}])
         (?P<pii> (?:1{_BETWEEN})? \(?[2-9]\d\d{_BETWEEN}{{1,2}}[2-9]\d\d{_BETWEEN}\d{{4}} )
-      | (?i:(?<!\p{{L}})(?:{_CALLED})) (?!\p{{L}}) \W{{0,3}} (?:{_FILLER}(?!\p{{L}})\W{{1,3}}){{0,4}} (?!{_DATE})
-        (?P<pii> (?<!\d)\d {_REST}{{6,14}}+ )
+      | (?i:(?<!\p{{L}})(?:{_CALLED})) (?!\p{{L}}) {_ASIDE}{{0,3}} (?:{_FILLER}(?!\p{{L}}){_ASIDE}{{1,3}}){{0,4}}
+        (?!{_DATE}) (?P<pii> [+＋]?\(?\d {_REST}{{6,14}}+ )
     ) (?!\d)
 """)
 

@@ -58,10 +58,13 @@ def _rule(path: Path, name: str, pattern: Any) -> Rule:
 
 
 def _try_out(rule: Rule, pattern: str, where: str) -> None:
-    """Raise `BadPattern` when rows of one character, as the pattern speaks of them, take it beyond all measure."""
+    """Raise `BadPattern` when rows of one character, as the pattern speaks of them, take it beyond all measure.
+
+    The pattern itself stands behind each row, because a text without the letters it asks for is refused at a glance.
+    """
     for character in [*dict.fromkeys("a0 A" + pattern)][:_PROBED]:
         try:
-            list(rule.spans(character * _PROBE_LENGTH + "\0", _PROBE_SECONDS))
+            list(rule.spans(f"{character * _PROBE_LENGTH}\0{pattern}\0", _PROBE_SECONDS))
         except TimeoutError as error:
             raise BadPattern(
                 f"{where} takes too long on a row of {character!r}; avoid repeating what repeats, as in (a+)+"

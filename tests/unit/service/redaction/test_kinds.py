@@ -16,8 +16,8 @@ CARDS = ("4111111111111111", "5555 5555 5555 4444", "3782-822463-10005", "6011 0
 WORDS = st.lists(st.text("abcdefghijklmnopqrstuvwxyzäöüß ,;!?", max_size=12), max_size=8).map(" ".join)
 PIECES = st.sampled_from(
     ["ann@example.com", *CARDS, "order 73036", "#73036", "AB-12345", "+49 151 2345678", "030 1234567", "0", "12",
-     "4111", "call me at 5551234567", "[email]", "[order]", "[", "]", "@", "example.com", "order", "order number:", "and",
-     ",", "2024-05-01", "01.05.2024", "tel", "+", "00", "\u200b", "\n", "٤١١١", "phone", "-", "/", "(0)"]
+     "4111", "call me at 5551234567", "[email]", "[order]", "[", "]", "@", "example.com", "order", "order number:",
+     "and", ",", "2024-05-01", "01.05.2024", "tel", "+", "00", "\u200b", "\n", "٤١١١", "phone", "-", "/", "(0)"]
 )  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_time_grows_with_the_text_and_no_faster(unit: str) -> None:
         text = unit * (length // len(unit))
         return min(_timed(text) for _ in range(3))
 
-    short, long = seconds(4_000), seconds(32_000)
+    short, long = seconds(2_000), seconds(16_000)
     assert long < 0.05 + 24 * short
 
 

@@ -9,7 +9,7 @@ import regex
 from thumbwheel_service.redaction.scrubber import Found, Scrubber, placeholder
 
 T = TypeVar("T")
-TOO_DEEP = placeholder("redacted")
+WITHHELD = placeholder("redacted")
 _DEEPEST = 64
 _CONTEXT_LENGTH = 200
 """Longer texts say by themselves what their numbers are."""
@@ -52,10 +52,11 @@ class Values:
             return value
         if levels == 0:
             found["redacted"] += 1
-            return TOO_DEEP
+            return WITHHELD
         if isinstance(value, list):
             items = cast("list[Any]", value)
             new = [self._value(item, found, levels - 1, speaks=speaks) for item in items]
+            new = self._across(new, found) if speaks else new
             return items if all(a is b for a, b in zip(items, new, strict=True)) else new
         return self._object(cast("dict[str, Any]", value), found, levels - 1, speaks=speaks)
 
@@ -89,11 +90,33 @@ class Values:
         text = str(value)
         if len(text) > _CONTEXT_LENGTH or len(key) > _CONTEXT_LENGTH or _DIGIT.search(text) is None:
             return value
-        label = _WORDS.sub(" ", key) + ": "
+        told = self._behind(_WORDS.sub(" ", key) + ": ", text, found)
+        if told is None:
+            found["redacted"] += 1
+            return WITHHELD
+        return value if told == text else told
+
+    def _across(self, parts: list[Any], found: Found) -> list[Any]:
+        """Text parts once more, each behind the end of the one before: they are served joined by line ends."""
+        told, before = list(parts), ""
+        for at, part in enumerate(parts):
+            text = cast("dict[str, Any]", part).get("text") if isinstance(part, dict) else None
+            if not isinstance(text, str):
+                continue
+            new = self._behind(f"{before[-_CONTEXT_LENGTH:]}\n", text, found) if before else text
+            if new is not None and new != text:
+                told[at] = cast("dict[str, Any]", part) | {"text": new}
+            before = new or text
+        return parts if all(a is b for a, b in zip(parts, told, strict=True)) else told
+
+    def _behind(self, label: str, text: str, found: Found) -> str | None:
+        """The text as it is to be stored, read behind a label; None when what was found begins within the label."""
         seen = Counter[str]()
         scrubbed = self._scrub(label + text, seen)
         if scrubbed.endswith(text):
-            return value
+            return text
+        if not scrubbed.startswith(label):
+            return None
         found.update(seen)
         return scrubbed.removeprefix(label)
 

@@ -38,6 +38,12 @@ def test_each_text_part_of_a_message_and_its_name() -> None:
     }
 
 
+def test_a_part_is_read_behind_the_one_before() -> None:
+    parts = [{"type": "text", "text": text} for text in ("My order number is", "73036", "call me at", "5551234567 !")]
+    told = [part["text"] for part in message({"role": "user", "content": parts})["content"]]
+    assert told == ["My order number is", "[order]", "call me at", "[phone] !"]
+
+
 @pytest.mark.parametrize("part", [
     {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8+49151234567/4111111111111111=="}},
     {"type": "input_audio", "input_audio": {"data": "QUJD" * 20 + "4111111111111111" * 2 + "=", "format": "wav"}},

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from thumbwheel.events import TurnCompleted
 from thumbwheel.types import (
+    BODY_KEY,
     COMMENT_LENGTH,
     LABEL_LENGTH,
     METADATA_KEY_LENGTH,
@@ -29,7 +30,8 @@ from thumbwheel_service.redaction.values import Values
 
 Observer = Callable[[Mapping[str, int]], None]
 _LENGTHS = {"comment": COMMENT_LENGTH, "text": TEXT_LENGTH, "other_text": TEXT_LENGTH}
-_KEPT_ANYWAY = ("messages", "metadata", "user", "model")
+_NOT_IN_THE_PROMPT = ("messages", "metadata", "user", "model", BODY_KEY)
+"""Or looked at already: the messages."""
 _body = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -118,7 +120,7 @@ class Redactor:
         """Whether the token ids would give away what is not in the turn's texts."""
         found: Found = Counter()
         if "messages" in self._fields:
-            body = {key: value for key, value in _body.decode(beside.body).items() if key not in _KEPT_ANYWAY}
+            body = {key: value for key, value in _body.decode(beside.body).items() if key not in _NOT_IN_THE_PROMPT}
             self._values.message(body, found)
         if "answers" in self._fields:
             for text in beside.sampled:

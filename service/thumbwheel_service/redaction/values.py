@@ -62,15 +62,20 @@ class Values:
 
     def _object(self, pairs: dict[str, Any], found: Found, levels: int, *, speaks: bool) -> dict[str, Any]:
         new: dict[str, Any] = {}
+        same = Counter[str]()
         changed = False
         for key, value in pairs.items():
-            name = self._scrub(key, found)
+            name = key if speaks and _PLAIN_WORD.fullmatch(key) else self._scrub(key, found)
             told = value
             if not _stays(key, value, speaks=speaks):
                 told = self._value(value, found, levels, speaks=speaks)
                 told = told if speaks else self._in_context(key, told, found)
             changed = changed or name is not key or told is not value
-            new[_free(name, new)] = told
+            unique = name
+            while unique in new:  # two keys that became the same are told apart by a number
+                same[name] += 1
+                unique = f"{name} {same[name] + 1}"
+            new[unique] = told
         return new if changed else pairs
 
     def _text(self, text: str, found: Found, levels: int) -> str:
@@ -130,10 +135,3 @@ def _stays(key: str, value: Any, *, speaks: bool) -> bool:
     if key in _FILES and (_DATA_URL.fullmatch(value) or (key != "url" and _BASE64.fullmatch(value))):
         return True
     return key in _IDS or (key in _NAMED and _PLAIN_WORD.fullmatch(value) is not None)
-
-
-def _free(name: str, taken: dict[str, Any]) -> str:
-    """Two keys that became the same are told apart by a number."""
-    if name not in taken:
-        return name
-    return next(numbered for i in range(2, len(taken) + 3) if (numbered := f"{name} {i}") not in taken)

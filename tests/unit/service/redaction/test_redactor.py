@@ -77,7 +77,8 @@ async def test_a_redacted_turn_says_so_and_keeps_no_tokens(changes: dict[str, An
 
 async def test_a_turn_with_nothing_to_hide_is_stored_as_it_is() -> None:
     event = turn()
-    assert await cleared(event, beside=Beside(msgspec.json.encode({"messages": ASKED}), ["Hi"])) is event
+    body = {"messages": ASKED, "user": MAIL, "thumbwheel": {"conversation_id": "4111111111111111"}}
+    assert await cleared(event, beside=Beside(msgspec.json.encode(body), ["Hi"])) is event
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
 from thumbwheel_service.redaction import KINDS
 from thumbwheel_service.redaction.kinds import built_in
+from thumbwheel_service.redaction.rules import Rule
 from thumbwheel_service.redaction.scrubber import Scrubber
 from thumbwheel_service.redaction.values import Values
 
@@ -95,6 +97,12 @@ def test_keys_are_texts_too_and_none_is_lost() -> None:
         "[email] 2": "b",
         "conversation_id": "4111111111111111",
     }
+
+
+def test_a_pattern_that_matches_the_words_of_the_protocol_leaves_them() -> None:
+    values = Values(Scrubber([Rule("word", regex.compile("[a-z]+"), ours=False)]))
+    told = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
+    assert values.message(told, Counter()) == {"role": "user", "content": [{"type": "text", "text": "[word]"}]}
 
 
 def test_what_is_nested_beyond_sense_is_withheld() -> None:

@@ -20,7 +20,7 @@ _EMAIL = compiled(r"""
 """)
 _DOMAIN_END = compiled(r"\.(?:\p{L}[\p{L}-]+|xn--[\w-]+)$")
 
-_CARD = compiled(rf"(?<!\d)(?<!\d[.,]) \d (?:{_GAP}{{0,2}}+\d){{12,}}+")
+_CARD = compiled(rf"(?<!\d)(?<!\d\.) \d (?:{_GAP}{{0,2}}+\d){{12,}}+")
 _DIGITS = compiled(r"\d+")
 _ISSUER = compiled(r"3[04-9]|[456]|2[2-7]|8[12]")
 _CARD_LENGTHS = range(13, 20)
@@ -30,7 +30,7 @@ _CODE = (
 )
 _LABEL = r"(?:with|the|has|confirmation|reference|ref|number|num|nr|no|id|code|is|was)(?!\p{L})\.?"
 _ORDER = compiled(rf"""
-    (?i) (?: (?<!\p{{L}}) order (?:['’]?s)? (?!\p{{L}})
+    (?i) (?: (?<![\p{{L}}\[]) order (?:['’]?s)? (?!\p{{L}})
              (?:[\s\p{{Pd}}_,:(]{{1,4}}{_LABEL}){{0,4}} [\s\p{{Pd}}_:=,.("'\#№]{{0,6}}
            | (?<![\w&\#/]) [\#№] \s? )
     {_CODE} (?: \s{{0,3}}(?:[,;&]|and(?!\p{{L}})|or(?!\p{{L}}))\s{{0,3}} [\#№]?\s? {_CODE} ){{0,20}}
@@ -48,14 +48,15 @@ _TIME = r"[0-2]\d\.[0-5]\d (?:\s?\p{Pd}\s?[0-2]?\d\.[0-5]\d)? (?![.\d])"
 _CALLED = r"(?:tele|cell|mobile[ ])?phone|tel|mobile|cell|fax|whatsapp|sms|call|ring|dial|text|telefon|handy"
 _ASIDE = r"[^\w+＋(]"
 _FILLER = r"(?:me|us|him|her|them|back|at|on|under|number|no|nr|is|my|via)"
+_START = r"(?<!\w) (?<!(?<!\d)\d{1,4}[./:\p{Pd}])"
 _PHONE = compiled(rf"""
-    (?: (?<![\w+]) (?P<pii> (?:[+＋]|00)[\p{{Zs}}\p{{Cf}}]{{0,2}} \(?[1-9] {_REST}{{6,13}}+ )
-      | (?<![\w]) (?<!\d[.,/:\p{{Pd}}]) (?!{_DATE}) (?!{_TIME})
-        (?P<pii> \(?0[1-9] (?: {_REST}{{7,11}}+ | (?=\d*{_BETWEEN}){_REST}{{6}}+ ) )
-      | (?<![\w]) (?<!\d[.,/:\p{{Pd}}])
+    (?: (?<![\w+]) (?P<pii> (?:[+＋]|00)[\p{{Zs}}\p{{Cf}}]{{0,2}} \(?[1-9] {_REST}{{6,13}} )
+      | {_START} (?!{_DATE}) (?!{_TIME})
+        (?P<pii> \(?0[1-9] (?: {_REST}{{7,11}} | (?=\d*{_BETWEEN}){_REST}{{6}} ) )
+      | {_START}
         (?P<pii> (?:1{_BETWEEN})? \(?[2-9]\d\d{_BETWEEN}{{1,2}}[2-9]\d\d{_BETWEEN}\d{{4}} )
-      | (?i:(?<!\p{{L}})(?:{_CALLED})) (?!\p{{L}}) {_ASIDE}{{0,3}} (?:{_FILLER}(?!\p{{L}}){_ASIDE}{{1,3}}){{0,4}}
-        (?!{_DATE}) (?P<pii> [+＋]?\(?\d {_REST}{{6,14}}+ )
+      | (?i:(?<![\p{{L}}\[])(?:{_CALLED})) (?!\p{{L}}) {_ASIDE}{{0,3}} (?:{_FILLER}(?!\p{{L}}){_ASIDE}{{1,3}}){{0,4}}
+        (?!{_DATE}) (?P<pii> [+＋]?\(?\d {_REST}{{6,14}} )
     ) (?!\d)
 """)
 

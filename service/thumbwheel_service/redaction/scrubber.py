@@ -12,6 +12,9 @@ from thumbwheel_service.redaction.rules import Rule, Span
 _log = logging.getLogger(__name__)
 _SECONDS = 2.0
 _SECONDS_PER_CHARACTER = 2e-6
+_ROUNDS = 16
+WITHHELD = "[redacted]"
+"""Instead of what could not be looked through."""
 Found = Counter[str]
 
 
@@ -22,22 +25,26 @@ class Scrubber:
         """`seconds`, and a little per character, is what users' patterns get for one text."""
         self._rules = rules
         self._seconds = seconds
-        known = sorted({regex.escape(placeholder(rule.kind)) for rule in rules})
-        self._placeholders = regex.compile("|".join(known) or r"(?!)")
+        known = {WITHHELD, *(placeholder(rule.kind) for rule in rules)}
+        self._placeholders = regex.compile("|".join(map(regex.escape, sorted(known))))
 
     def __call__(self, text: str, found: Found) -> str:
         """The text as it may be stored; what was found is added to `found` by kind.
 
-        Placeholders stay as they are, and each round leaves fewer characters outside them, so it comes to an end. A
-        text that a rule cannot finish in time is replaced whole: what is in it is not known.
+        Placeholders stay as they are, and each round leaves fewer characters outside them, so it comes to an end. What
+        does not do so soon, or what a user's pattern cannot finish in time, is replaced whole: what is in it is not
+        known.
         """
         deadline = time.monotonic() + self._seconds + _SECONDS_PER_CHARACTER * len(text)
-        before = None
-        while text != before:
+        for _ in range(_ROUNDS):
             before = text
             for rule in self._rules:
                 text = self._apply(rule, text, deadline, found)
-        return text
+            if text == before:
+                return before
+        _log.warning("a text of %d characters goes on to match what is redacted; it is withheld", len(text))
+        found["redacted"] += 1
+        return WITHHELD
 
     def _apply(self, rule: Rule, text: str, deadline: float, found: Found) -> str:
         replacement = placeholder(rule.kind)

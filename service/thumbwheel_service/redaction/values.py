@@ -6,10 +6,9 @@ from typing import Any, TypeVar, cast
 import msgspec
 import regex
 
-from thumbwheel_service.redaction.scrubber import Found, Scrubber, placeholder
+from thumbwheel_service.redaction.scrubber import WITHHELD, Found, Scrubber
 
 T = TypeVar("T")
-WITHHELD = placeholder("redacted")
 _DEEPEST = 64
 _CONTEXT_LENGTH = 200
 """Longer texts say by themselves what their numbers are."""

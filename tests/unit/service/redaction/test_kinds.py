@@ -107,6 +107,21 @@ def test_years_dates_amounts_and_versions_stay(text: str) -> None:
     assert scrub(text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("4111111111111111,5555555555554444", "[card],[card]"),
+        ("0301234567,0307654321;0301234567/0307654321", "[phone],[phone];[phone]/[phone]"),
+        ("030 1234567 / 0151 23456789", "[phone] / [phone]"),
+        ("+49 30 1234567 +49 30 7654321", "[phone] [phone]"),
+        ("030 1234567 89012345", "[phone] 89012345"),
+        ("ann@example.com,bob@example.com", "[email],[email]"),
+    ],
+)
+def test_lists(text: str, left: str) -> None:
+    assert scrub(text) == left
+
+
 def test_each_kind_is_asked_for_by_itself() -> None:
     text = "ann@example.com 4111111111111111 order 73036 030 1234567"
     left = {kind: Scrubber(built_in([kind]))(text, Counter()) for kind in KINDS}

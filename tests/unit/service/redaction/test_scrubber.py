@@ -54,6 +54,12 @@ def test_whatever_the_patterns_it_comes_to_an_end_that_stays(patterns: list[str]
     assert scrub(once, Counter()) == once
 
 
+def test_a_text_that_matches_on_and_on_is_withheld_whole() -> None:
+    found: Counter[str] = Counter()
+    assert own(first="^x", next=r"(?<=\])x")("x" * 100, found) == "[redacted]"
+    assert found["redacted"] == 1
+
+
 def test_a_text_that_takes_too_long_is_withheld_whole_and_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     slow = Rule("slow", regex.compile(r"(\w+\s?)*[:;]$"), ours=False)
     text = "hello; " + "my mail is ann at example " * 400 + "!"

@@ -185,7 +185,9 @@ def _snapshot(digest: str, created_ms: int, counts: Mapping[str, int], examples:
 
 def _counts(examples: Sequence[Example]) -> dict[str, int]:
     names = ("pairs", "judged", "demos", "prompts", "thumbs_up", "thumbs_down", "ratings", "flags")
-    counts: Counter[str] = Counter(dict.fromkeys((*names, "comparisons", "corrections", "demonstrations"), 0))
+    counts: Counter[str] = Counter(
+        dict.fromkeys((*names, "prompts_redacted", "comparisons", "corrections", "demonstrations"), 0)
+    )
     for example in examples:
         counts[_SECTION[type(example)]] += 1
         match example:
@@ -193,6 +195,8 @@ def _counts(examples: Sequence[Example]) -> dict[str, int]:
                 counts["thumbs_up" if example.value > 0 else "thumbs_down"] += 1
             case Judged():
                 counts[f"{example.kind}s"] += 1
+            case LoggedPrompt(redacted=True):
+                counts["prompts_redacted"] += 1
             case Pair(origin="comparison"):
                 counts["comparisons"] += 1
             case Demo():

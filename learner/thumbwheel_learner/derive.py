@@ -59,7 +59,10 @@ def from_feedback(envelope: Envelope, event: FeedbackRecorded, answer_of: Answer
 
 
 def prompt_of(envelope: Envelope, event: TurnCompleted) -> LoggedPrompt | None:
-    """A prompt to practise on: of a complete chat of ours with something said in it."""
+    """A prompt to practise on: of a complete chat of ours with something said in it.
+
+    A redacted one tells whose conversation it is, and is not practised on.
+    """
     if event.status != "complete" or event.origin != "chat" or not event.messages or not event.choices:
         return None
     first = event.choices[0]
@@ -74,6 +77,7 @@ def prompt_of(envelope: Envelope, event: TurnCompleted) -> LoggedPrompt | None:
         user=_scoped(envelope.tenant, event.user) if event.user is not None else None,
         token_ids=first.token_ids,
         prompt_token_ids=event.prompt_token_ids,
+        redacted=event.redacted is True,
     )
 
 

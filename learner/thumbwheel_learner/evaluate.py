@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from thumbwheel_learner.drift import distances, distinct, length_ratio, missing_end, repeating
-from thumbwheel_learner.examples import LoggedPrompt
+from thumbwheel_learner.examples import LoggedPrompt, as_sent
 from thumbwheel_learner.judge import Judge, judged_win_rate
 from thumbwheel_learner.labels import prompt_key
 from thumbwheel_learner.measures import Estimate
@@ -96,8 +96,8 @@ def _without_nan(value: Any) -> Any:
 
 
 def gate_prompts(model: PolicyModel, prompts: Sequence[LoggedPrompt], config: GateConfig) -> list[list[int]]:
-    """Held-out prompts as token ids: each once, a fresh draw per seed, at most `config.prompts`."""
-    unique = list({prompt_key(p.messages): p for p in prompts}.values())
+    """Held-out prompts as token ids: each once, a fresh draw per seed, at most `config.prompts`; none redacted."""
+    unique = list({prompt_key(p.messages): p for p in as_sent(prompts)}.values())
     order: list[int] = torch.randperm(len(unique), generator=torch.Generator().manual_seed(config.seed)).tolist()
     ids = (unique[i].prompt_token_ids or model.tokens.prompt_ids(unique[i].messages) for i in order)
     return [p for p in ids if 0 < len(p) <= config.max_prompt][: config.prompts]

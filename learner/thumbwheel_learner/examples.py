@@ -3,6 +3,7 @@
 Defaults are left out of what is written, so that a field added later leaves the digests of old examples as they are.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -68,6 +69,8 @@ class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The end user of the chat, where the app names one."""
     token_ids: list[int] | None = None
     prompt_token_ids: list[int] | None = None
+    redacted: bool = False
+    """Not what was sent: something was taken out before it was stored."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,3 +83,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     demos: list[Demo]
     prompts: list[LoggedPrompt]
     counts: dict[str, int]
+
+
+def as_sent(prompts: Sequence[LoggedPrompt]) -> list[LoggedPrompt]:
+    """Prompts to answer anew: nobody sends placeholders, so PPO and the gate leave redacted ones out."""
+    return [prompt for prompt in prompts if not prompt.redacted]

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
 from thumbwheel_learner.evaluate import gate_prompts, judge_gate
+from thumbwheel_learner.examples import LoggedPrompt, as_sent
 from thumbwheel_learner.judge import train_judge
 from thumbwheel_learner.labels import Evidence, split_evidence
 from thumbwheel_learner.model import PolicyModel
@@ -29,6 +30,7 @@ from thumbwheel_learner.sft import NoDemonstrations, demo_rows, train_sft
 from thumbwheel_learner.stage import Stage, StageInput, StageOutcome
 from thumbwheel_learner.store.runs import keep_reward_model, reward_model, spare_reward_models
 from thumbwheel_learner.store.tables import RewardModelRow
+from thumbwheel_learner.tokens import ChatTokenizer
 
 log = logging.getLogger(__name__)
 REWARD_MODELS = "reward_models"
@@ -108,7 +110,7 @@ class Workshop:
             return StageOutcome(result={"skipped": found}, reason=found)
         model, evidence = self.model(), self.evidence(given)
         config = self.recipe.ppo.within(len(evidence.training.judged) + len(evidence.training.pairs))
-        prompts = [p.prompt_token_ids or model.tokens.prompt_ids(p.messages) for p in evidence.training.prompts]
+        prompts = prompts_to_practise(model.tokens, evidence.training.prompts)
         rows = demo_rows(evidence.training, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
         try:
             with self._rollouts(model) as engine:
@@ -195,6 +197,11 @@ class Workshop:
             raise
         except RolloutFailed as error:
             raise RunInterrupted(str(error)) from error
+
+
+def prompts_to_practise(tokens: ChatTokenizer, prompts: Sequence[LoggedPrompt]) -> list[list[int]]:
+    """Logged prompts as token ids, those that were redacted left out."""
+    return [p.prompt_token_ids or tokens.prompt_ids(p.messages) for p in as_sent(prompts)]
 
 
 def provenance(given: StageInput, base: str) -> Provenance:

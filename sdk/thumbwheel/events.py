@@ -10,7 +10,7 @@ import uuid
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from thumbwheel.types import Feedback, LearnerStatus, Message, Metadata, Sampling, TurnChoice, TurnStatus
 
@@ -52,6 +52,8 @@ class TurnCompleted(Struct, frozen=True, kw_only=True, tag="turn_completed", tag
     prompt_token_ids: list[int] | None = None
     sampling: Sampling | None = None
     metadata: Metadata = {}
+    redacted: bool | UnsetType = UNSET
+    """Something was taken out of messages, answers or metadata before this was written; there are no token ids then."""
     schema_version: int = 1
 
 

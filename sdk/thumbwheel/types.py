@@ -10,10 +10,15 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@+\-]*$(?!\n)")]
-Label = Annotated[str, Meta(min_length=1, max_length=128)]
-Text = Annotated[str, Meta(min_length=1, max_length=65_536)]
-Comment = Annotated[str, Meta(max_length=16_384)]
-Metadata = dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]]
+LABEL_LENGTH, TEXT_LENGTH, COMMENT_LENGTH = 128, 65_536, 16_384
+"""In characters."""
+METADATA_KEY_LENGTH, METADATA_VALUE_LENGTH = 64, 512
+Label = Annotated[str, Meta(min_length=1, max_length=LABEL_LENGTH)]
+Text = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH)]
+Comment = Annotated[str, Meta(max_length=COMMENT_LENGTH)]
+Metadata = dict[
+    Annotated[str, Meta(max_length=METADATA_KEY_LENGTH)], Annotated[str, Meta(max_length=METADATA_VALUE_LENGTH)]
+]
 Message = dict[str, Any]
 Source = Literal["human", "llm", "code"]
 Choice = Annotated[int, Meta(ge=0, le=127)]
@@ -248,6 +253,8 @@ class Turn(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sampling: Sampling | None = None
     metadata: Metadata = {}
     feedback: list[FeedbackRecord] = []
+    redacted: bool = False
+    """Something was taken out before it was stored; the token ids and log-probabilities went with it."""
 
 
 class TurnPage(Struct, frozen=True, kw_only=True):

@@ -45,6 +45,9 @@ from thumbwheel_service.policies.candidates import CandidateService
 from thumbwheel_service.policies.follower import PolicyFollower
 from thumbwheel_service.policies.router import Router
 from thumbwheel_service.policies.service import PolicyService
+from thumbwheel_service.redaction.kinds import built_in
+from thumbwheel_service.redaction.patterns import load_patterns
+from thumbwheel_service.redaction.redactor import Redactor
 from thumbwheel_service.requests import RequestStamp
 from thumbwheel_service.routers import routers
 from thumbwheel_service.settings import Settings
@@ -71,6 +74,7 @@ class Core(NamedTuple):
     log: LogService
     follower: Follower
     metrics: Metrics
+    redactor: Redactor
     bus: EventBus | None
     """Kafka, or None when the log table is the bus."""
     relay: Relay | None
@@ -102,10 +106,11 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
 
     Opens and migrates the database and writes the admin key on the first start. Raises `ConfigurationError`.
     """
+    redactor = _redactor(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     database = open_database(settings.database_url)
     _admit(database, settings)
-    core = _core(settings, database)
+    core = _core(settings, database, redactor)
     answering = _answering(settings, core, engine)
     watching = _watching(settings, core)
     services = _services(settings, core, answering, watching)
@@ -151,11 +156,12 @@ async def _alive(
         yield
 
 
-def _core(settings: Settings, database: Engine) -> Core:
+def _core(settings: Settings, database: Engine, redactor: Redactor) -> Core:
     writer, reader = Writer(database, capacity=settings.limits.writes_waiting), Reader(database)
     signal, metrics = LogSignal(), Metrics()
     writer.on_commit(signal.committed)
     writer.observe(metrics.committed)
+    redactor.observe(metrics.redacted)
     metrics.watch_writer(lambda: writer.depth)
     log = LogService(writer, reader, signal)
     owner = Owner(settings.replica, new_id("boot"))
@@ -174,7 +180,13 @@ def _core(settings: Settings, database: Engine) -> Core:
             lease_seconds=settings.lease_seconds,
         )
         relay.observe(metrics.relay_attempted)
-    return Core(database, writer, reader, log, follower, metrics, bus, relay, owner)
+    return Core(database, writer, reader, log, follower, metrics, redactor, bus, relay, owner)
+
+
+def _redactor(settings: Settings) -> Redactor:
+    """Patterns of one's own come first: they know more than ours. Raises `BadPattern`."""
+    own = [] if settings.redact_patterns is None else load_patterns(settings.redact_patterns)
+    return Redactor([*own, *built_in(settings.redact)], settings.redact_fields)
 
 
 def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answering:
@@ -187,7 +199,7 @@ def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answerin
         reserved=frozenset({settings.model_alias}),
     )
     policies = PolicyService(engine, router, shelf, core.writer, core.reader, core.metrics, promote=settings.promote)
-    recorder = TurnRecorder(core.writer, core.metrics, owner=str(core.owner))
+    recorder = TurnRecorder(core.writer, core.metrics, core.redactor, owner=str(core.owner))
     chats = ChatService(engine, router, recorder, core.metrics, limit=settings.limits.chats_in_flight)
     follower = PolicyFollower(policies, lambda: core.follower.follow(POLICIES.name), core.metrics)
     presence = Presence(core.writer, core.owner, core.metrics, lease_seconds=_LEASES * settings.lease_seconds)
@@ -219,8 +231,8 @@ def _services(settings: Settings, core: Core, answering: Answering, watching: Wa
         "chat_service": answering.chats,
         "policy_service": answering.policies,
         "candidate_service": answering.candidates,
-        "feedback_service": FeedbackService(core.writer, core.reader, core.metrics),
-        "turn_service": TurnService(core.writer, core.reader),
+        "feedback_service": FeedbackService(core.writer, core.reader, core.metrics, core.redactor),
+        "turn_service": TurnService(core.writer, core.reader, core.redactor),
         "log_service": core.log,
         "learner_commands": LearnerCommands(core.writer),
         "status_service": status,

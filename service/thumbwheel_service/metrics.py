@@ -65,6 +65,9 @@ class Metrics:
         self.swap_seconds = Histogram(
             "thumbwheel_policy_swap_seconds", "From the event to the moved route", registry=r, buckets=_LONG
         )
+        self.redactions = Counter(
+            "thumbwheel_redactions", "Places redacted before they were stored, by kind", ["kind"], registry=r
+        )
         self.lost_turns = Counter("thumbwheel_turns_lost", "Turns that a crash left open", registry=r)
 
     def watch_writer(self, depth: Callable[[], int]) -> None:
@@ -81,6 +84,11 @@ class Metrics:
         """One attempt of the relay; the relay's observer."""
         self.relayed.inc(carried)
         self.relay_failing.set(0 if failure is None else 1)
+
+    def redacted(self, found: Mapping[str, int]) -> None:
+        """What was taken out of one turn or piece of feedback; the redactor's observer."""
+        for kind, places in found.items():
+            self.redactions.labels(kind).inc(places)
 
     def log_looked_at(self, figures: LogStatus, firsts: Mapping[TopicPartition, int], gone: int) -> None:
         """One round of the log's retention; its observer."""

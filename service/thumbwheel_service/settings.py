@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from thumbwheel.errors import ConfigurationError
+from thumbwheel_service.redaction import FIELDS, KINDS
 
 PREFIX = "THUMBWHEEL_"
 N = TypeVar("N", int, float)
@@ -82,6 +83,13 @@ class Settings:
     copy that the learner's store can be rebuilt from."""
     learner_silent_seconds: float = 120.0
     """`LEARNER_SILENT_SECONDS`: after that long without a report the status shows the learner as stopped."""
+    redact: tuple[str, ...] = ()
+    """`REDACT`: what is taken out before anything is stored: of `email,phone,card,order`, or `all`; see
+    [privacy](privacy.md)."""
+    redact_patterns: Path | None = None
+    """`REDACT_PATTERNS`: JSON or TOML file of further patterns, a name and a regular expression each."""
+    redact_fields: tuple[str, ...] = ()
+    """`REDACT_FIELDS`: only in these of `messages,answers,feedback,metadata`; default all of them."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -95,6 +103,8 @@ class Settings:
             fill(self, "signing_key_file", self.data / "signing.key")
         if self.log_keep_days is None:
             fill(self, "log_keep_days", 7.0 if self.bus == "kafka" else 0.0)
+        if not self.redact_fields:
+            fill(self, "redact_fields", FIELDS)
         if not self.replica:
             fill(self, "replica", socket.gethostname())
         self._validate()
@@ -171,6 +181,9 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         replica=given.get("REPLICA", ""),
         lease_seconds=_number(given, "LEASE_SECONDS", float, 20.0),
         log_keep_days=_number(given, "LOG_KEEP_DAYS", float, 0.0) if "LOG_KEEP_DAYS" in given else None,
+        redact=_several(given, "REDACT", KINDS),
+        redact_patterns=Path(given["REDACT_PATTERNS"]).expanduser() if "REDACT_PATTERNS" in given else None,
+        redact_fields=_several(given, "REDACT_FIELDS", FIELDS),
         learner_silent_seconds=_number(given, "LEARNER_SILENT_SECONDS", float, 120.0),
         limits=_limits(given),
     )
@@ -206,3 +219,12 @@ def _one_of(given: Mapping[str, str], name: str, allowed: tuple[str, ...], defau
     if value not in allowed:
         raise BadSetting(f"{PREFIX}{name} must be {' or '.join(allowed)}, not {value!r}")
     return value
+
+
+def _several(given: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Words between commas, in the order of `allowed`; `all` stands for every one."""
+    words = [word.strip().lower() for word in given.get(name, "").split(",")]
+    unknown = [word for word in words if word and word != "all" and word not in allowed]
+    if unknown:
+        raise BadSetting(f"{PREFIX}{name} takes {', '.join(allowed)} or all, comma-separated, not {unknown[0]!r}")
+    return allowed if "all" in words else tuple(word for word in allowed if word in words)

@@ -27,6 +27,18 @@ MESSAGES: list[dict[str, Any]] = [
     {"role": "system", "content": "Be kind."},
     {"role": "user", "content": "Where is order 1042?"},
 ]
+LOOK_UP = {"id": "t1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+SAMPLING = Sampling(
+    temperature=0.7,
+    top_p=1.0,
+    top_k=0,
+    min_p=0.0,
+    presence_penalty=0.0,
+    frequency_penalty=0.0,
+    repetition_penalty=1.0,
+    max_tokens=64,
+    seed=7,
+)
 
 NOW: dict[str, Event] = {
     "turn_completed": TurnCompleted(
@@ -45,25 +57,32 @@ NOW: dict[str, Event] = {
                 finish_reason="stop",
                 token_ids=[5, 6, 2],
                 logprobs=[-0.25, -1.5, -0.0625],
-                tool_calls=[{"id": "t1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}],
+                tool_calls=[LOOK_UP],
             )
         ],
         model="thumbwheel",
         user="ann",
         routing_propensity=0.9,
         prompt_token_ids=[1, 3, 4],
-        sampling=Sampling(
-            temperature=0.7,
-            top_p=1.0,
-            top_k=0,
-            min_p=0.0,
-            presence_penalty=0.0,
-            frequency_penalty=0.0,
-            repetition_penalty=1.0,
-            max_tokens=64,
-            seed=7,
-        ),
+        sampling=SAMPLING,
         metadata={"channel": "web"},
+    ),
+    "turn_completed-redacted": TurnCompleted(
+        completion_id="chatcmpl-1",
+        conversation_id="conv-1",
+        policy_version="v3",
+        status="complete",
+        origin="chat",
+        created_ms=1_700_000_000_000,
+        finished_ms=1_700_000_000_900,
+        messages=[MESSAGES[0], {"role": "user", "content": "Where is order [order]?"}],
+        choices=[TurnChoice(index=0, text="On its way.", finish_reason="stop", tool_calls=[LOOK_UP])],
+        model="thumbwheel",
+        user="ann",
+        routing_propensity=0.9,
+        sampling=SAMPLING,
+        metadata={"channel": "web"},
+        redacted=True,
     ),
     "feedback_recorded": FeedbackRecorded(
         feedback_id="fb-1",

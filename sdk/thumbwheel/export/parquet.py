@@ -68,6 +68,7 @@ def _turn_schema(arrow: Any) -> Any:
             ("finished_ms", whole),
             ("choices", arrow.list_(arrow.struct(choice))),
             ("sampling", arrow.struct(sampling)),
+            ("redacted", arrow.bool_()),
         ]
     )
 

@@ -10,6 +10,7 @@ from thumbwheel_service.db.tables import CompletionRow, UnstoredRow
 from thumbwheel_service.feedback.repository import flush_pending
 from thumbwheel_service.log.append import append_events
 from thumbwheel_service.owner import Owner
+from thumbwheel_service.redaction.cleared import Cleared
 from thumbwheel_service.turns.repository import encode_body
 
 _completion = SQLModel.metadata.tables["completion"]
@@ -27,11 +28,12 @@ def insert_unstored(session: Session, completion_id: str, tenant: str) -> None:
     session.execute(insert(_unstored), row.model_dump())
 
 
-def complete(session: Session, tenant: str, turn: TurnCompleted) -> bool:
+def complete(session: Session, tenant: str, cleared: Cleared[TurnCompleted]) -> bool:
     """Close an open completion: body, event, and the events of feedback that came meanwhile.
 
     False when it is not open.
     """
+    turn = cleared.value
     statement = (
         update(_completion)
         .where(_completion.c.completion_id == turn.completion_id, _completion.c.status == "open")

@@ -19,6 +19,7 @@ from thumbwheel_service.db.tables import CompletionRow
 from thumbwheel_service.engine.protocol import ChatRequest, ChatRun, PolicyEngine
 from thumbwheel_service.errors import ServiceError
 from thumbwheel_service.policies.router import Lease
+from thumbwheel_service.redaction.redactor import Beside
 
 
 class _Messages(Struct):
@@ -189,7 +190,8 @@ class LiveTurn:
         self._over = True
         self._lease.release()
         if self._is_recorded():
-            self._recorder.close(self._tenant, self._turn())
+            sampled = [choice.text for choice in self._run.trace.choices.values()]
+            self._recorder.close(self._tenant, self._turn(), Beside(self._raw, sampled))
         self._on_end(self)
 
     def _is_recorded(self) -> bool:

@@ -14,6 +14,7 @@ from thumbwheel_service.feedback.events import recorded
 from thumbwheel_service.feedback.rows import COLUMNS, FEEDBACK, Piece, decode_feedback, encode_feedback, to_record
 from thumbwheel_service.feedback.target import Target, find_again
 from thumbwheel_service.log.append import append_events
+from thumbwheel_service.redaction.cleared import Cleared
 
 _history = table_of(FeedbackRevisionRow)
 _own_id = FEEDBACK.c.feedback_id == bindparam("id")
@@ -53,9 +54,9 @@ def by_id(session: Session, feedback_id: str) -> Piece | None:
     return None if found is None else Piece._make(found)
 
 
-def create(session: Session, tenant: str, feedback: Feedback, target: Target, moment: int) -> FeedbackRecord:
+def create(session: Session, tenant: str, cleared: Cleared[Feedback], target: Target, moment: int) -> FeedbackRecord:
     """Store a first revision with its event, unless the turn is still open."""
-    completion = target.completion
+    feedback, completion = cleared.value, target.completion
     row = Piece(
         feedback_id=target.feedback_id,
         tenant=tenant,
@@ -79,9 +80,10 @@ def create(session: Session, tenant: str, feedback: Feedback, target: Target, mo
 
 
 def revise(
-    session: Session, row: Piece, feedback: Feedback, target: Target, *, retracted: bool, moment: int
+    session: Session, row: Piece, cleared: Cleared[Feedback], target: Target, *, retracted: bool, moment: int
 ) -> FeedbackRecord:
     """Replace the current content by one more revision, with its event unless the turn is still open."""
+    feedback = cleared.value
     row = row._replace(
         revision=row.revision + 1,
         retracted=retracted,

@@ -6,6 +6,7 @@ import msgspec
 
 from thumbwheel.types import Feedback, FeedbackRecord, Kind
 from thumbwheel_service.db.tables import FeedbackRow, table_of
+from thumbwheel_service.redaction.cleared import Cleared
 
 FEEDBACK = table_of(FeedbackRow)
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -43,6 +44,11 @@ def encode_feedback(feedback: Feedback) -> bytes:
 def decode_feedback(body: bytes) -> Feedback:
     """The other way round."""
     return _decoder.decode(body)
+
+
+def stored(row: Piece) -> Cleared[Feedback]:
+    """What lies in the database already, to be written once more."""
+    return Cleared(decode_feedback(row.body))
 
 
 def to_record(row: Piece, feedback: Feedback | None = None) -> FeedbackRecord:

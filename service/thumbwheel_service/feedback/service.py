@@ -19,14 +19,16 @@ from thumbwheel.types import (
 )
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.writer import Writer
-from thumbwheel_service.errors import Conflicting, Missing, ServiceError
-from thumbwheel_service.feedback import repository
+from thumbwheel_service.errors import BadInput, Conflicting, Missing, ServiceError
+from thumbwheel_service.feedback import repository, rows
 from thumbwheel_service.feedback.repository import FeedbackFilter
 from thumbwheel_service.feedback.rows import Piece, decode_feedback, encode_feedback, to_record
 from thumbwheel_service.feedback.target import Target, find_again, resolve
 from thumbwheel_service.http import decode, to_problem
 from thumbwheel_service.idempotency import Answer, Once, apply_once
 from thumbwheel_service.metrics import Metrics
+from thumbwheel_service.redaction.cleared import Cleared
+from thumbwheel_service.redaction.redactor import Redactor
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Feedback] = msgspec.json.Decoder(Feedback)
@@ -62,14 +64,16 @@ class Stored(NamedTuple):
 class FeedbackService:
     """Stores, changes, retracts and reads feedback."""
 
-    def __init__(self, writer: Writer, reader: Reader, metrics: Metrics) -> None:
+    def __init__(self, writer: Writer, reader: Reader, metrics: Metrics, redactor: Redactor) -> None:
         self._writer = writer
         self._reader = reader
         self._metrics = metrics
+        self._redactor = redactor
 
     async def put(self, tenant: str, feedback: Feedback, once: Once | None) -> Answer:
         """Store feedback, or change what its natural key has already; 201 when new, else 200; a `FeedbackRecord`."""
-        return await self._apply(once, lambda session: put(session, tenant, feedback))
+        cleared = await self._redactor.feedback(feedback)
+        return await self._apply(once, lambda session: put(session, tenant, cleared))
 
     async def retract(self, tenant: str, feedback_id: str, once: Once | None) -> Answer:
         """Take feedback back, as one more revision; raises `UnknownFeedback`."""
@@ -78,15 +82,23 @@ class FeedbackService:
     async def put_each(self, tenant: str, items: Sequence[msgspec.Raw], once: Once | None) -> Answer:
         """Store several pieces in one transaction; a bad one fails alone, in its own `FeedbackBatchItem`."""
         stored: list[Stored] = []
+        read = [await self._read(item) for item in items]
 
         def work(session: Session) -> Answer:
             stored.clear()
-            results = [_put_item(session, tenant, i, item, stored) for i, item in enumerate(items)]
+            results = [_put_item(session, tenant, i, item, stored) for i, item in enumerate(read)]
             return Answer(200, _encoder.encode(FeedbackBatchResult(items=results)))
 
         answer = await self._writer.run(lambda session: apply_once(session, once, work))
         self._count(stored)
         return answer
+
+    async def _read(self, item: msgspec.Raw) -> Cleared[Feedback] | BadInput:
+        try:
+            feedback = decode(_decoder, item)
+        except BadInput as error:
+            return error
+        return await self._redactor.feedback(feedback)
 
     async def _apply(self, once: Once | None, change: Callable[[Session], Stored]) -> Answer:
         stored: list[Stored] = []
@@ -121,19 +133,20 @@ class FeedbackService:
         return await self._reader.run(read)
 
 
-def put(session: Session, tenant: str, feedback: Feedback) -> Stored:
+def put(session: Session, tenant: str, cleared: Cleared[Feedback]) -> Stored:
     """The unit of `FeedbackService.put`; the same content again changes nothing."""
+    feedback = cleared.value
     target = resolve(session, tenant, feedback)
     row = repository.by_natural_key(session, tenant, target.natural_key)
     moment = now_ms()
     if row is None:
         if isinstance(feedback, Critique | Demonstration):
             _refuse_taken(session, target)
-        return Stored("created", repository.create(session, tenant, feedback, target, moment))
+        return Stored("created", repository.create(session, tenant, cleared, target, moment))
     _refuse_other_target(row, feedback, target)
     if not row.retracted and row.body == encode_feedback(feedback):
         return Stored("same", to_record(row))
-    return Stored("changed", repository.revise(session, row, feedback, target, retracted=False, moment=moment))
+    return Stored("changed", repository.revise(session, row, cleared, target, retracted=False, moment=moment))
 
 
 def retract(session: Session, tenant: str, feedback_id: str) -> Stored:
@@ -141,16 +154,19 @@ def retract(session: Session, tenant: str, feedback_id: str) -> Stored:
     row = _find(session, tenant, feedback_id)
     if row.retracted:
         return Stored("same", to_record(row))
-    feedback = decode_feedback(row.body)
-    target = find_again(session, tenant, feedback, feedback_id, row.natural_key)
-    return Stored("retracted", repository.revise(session, row, feedback, target, retracted=True, moment=now_ms()))
+    given = rows.stored(row)
+    target = find_again(session, tenant, given.value, feedback_id, row.natural_key)
+    return Stored("retracted", repository.revise(session, row, given, target, retracted=True, moment=now_ms()))
 
 
-def _put_item(session: Session, tenant: str, index: int, item: msgspec.Raw, stored: list[Stored]) -> FeedbackBatchItem:
+def _put_item(
+    session: Session, tenant: str, index: int, item: Cleared[Feedback] | BadInput, stored: list[Stored]
+) -> FeedbackBatchItem:
     try:
-        feedback = decode(_decoder, item)
+        if isinstance(item, BadInput):
+            raise item
         with session.begin_nested():
-            done = put(session, tenant, feedback)
+            done = put(session, tenant, item)
     except ServiceError as error:
         field = f"items[{index}].{error.field}" if error.field else f"items[{index}]"
         problem = msgspec.structs.replace(to_problem(error), field=field)

@@ -13,6 +13,7 @@ from thumbwheel.types import FeedbackRecord, Message, Turn, TurnStatus
 from thumbwheel_service.db.pages import Span, page_of, to_cursor
 from thumbwheel_service.db.tables import CompletionRow, UnstoredRow, table_of
 from thumbwheel_service.errors import Conflicting, Missing
+from thumbwheel_service.redaction.cleared import Cleared
 
 _completion = table_of(CompletionRow)
 _unstored = table_of(UnstoredRow)
@@ -122,8 +123,9 @@ def decode_body(body: bytes) -> TurnCompleted:
     return _body_decoder.decode(body)
 
 
-def insert_complete(session: Session, tenant: str, turn: TurnCompleted) -> None:
+def insert_complete(session: Session, tenant: str, cleared: Cleared[TurnCompleted]) -> None:
     """Store a whole turn at once (imports; chats store their identity first)."""
+    turn = cleared.value
     values = {
         "completion_id": turn.completion_id,
         "tenant": tenant,
@@ -206,5 +208,6 @@ def of_event(turn: TurnCompleted, feedback: Sequence[FeedbackRecord] = ()) -> Tu
         choices=turn.choices,
         sampling=turn.sampling,
         metadata=turn.metadata,
+        redacted=turn.redacted is True,
         feedback=list(feedback),
     )

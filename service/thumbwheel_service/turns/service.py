@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 from sqlmodel import Session
 
 from thumbwheel.events import TurnCompleted, new_id, now_ms, wrap
@@ -13,6 +14,8 @@ from thumbwheel_service.errors import BadInput, Conflicting
 from thumbwheel_service.feedback import repository as feedback
 from thumbwheel_service.idempotency import Answer, Once, apply_once
 from thumbwheel_service.log.append import append_events
+from thumbwheel_service.redaction.cleared import Cleared
+from thumbwheel_service.redaction.redactor import Redactor
 from thumbwheel_service.turns import repository
 from thumbwheel_service.turns.messages import check_messages
 from thumbwheel_service.turns.repository import Completion, TurnFilter
@@ -38,9 +41,10 @@ class TurnExists(Conflicting):
 class TurnService:
     """Brings turns in and reads them back."""
 
-    def __init__(self, writer: Writer, reader: Reader) -> None:
+    def __init__(self, writer: Writer, reader: Reader, redactor: Redactor) -> None:
         self._writer = writer
         self._reader = reader
+        self._redactor = redactor
 
     async def bring(self, tenant: str, turn: TurnIn, once: Once | None) -> Answer:
         """Store an answer given elsewhere, with its event; 201 with a `Turn`, 200 when the same one is there already.
@@ -48,9 +52,10 @@ class TurnService:
         Raises `BadTurn`, `BadMessage`, and `TurnExists` when the id is taken by other content.
         """
         _check(turn)
+        cleared = await self._redactor.turn(_completed(turn))
 
         def work(session: Session) -> Answer:
-            status, stored = _bring(session, tenant, turn)
+            status, stored = _bring(session, tenant, turn, cleared, self._redactor)
             return Answer(status, _encoder.encode(stored))
 
         return await self._writer.run(lambda session: apply_once(session, once, work))
@@ -82,21 +87,16 @@ def _check(turn: TurnIn) -> None:
         raise BadTurn("a model's name has no NUL in it", field="model")
 
 
-def _bring(session: Session, tenant: str, turn: TurnIn) -> tuple[int, Turn]:
+def _bring(
+    session: Session, tenant: str, turn: TurnIn, cleared: Cleared[TurnCompleted], redactor: Redactor
+) -> tuple[int, Turn]:
     existing = _existing(session, tenant, turn.completion_id)
     if existing is not None:
-        if not _same(existing, turn):
+        if not _same(existing, turn, cleared.value, redactor):
             raise TurnExists(f"completion_id {turn.completion_id!r} is taken by another turn", field="completion_id")
         return 200, _with_feedback(session, tenant, [existing])[0]
-    now = now_ms()
-    event = _completed(
-        turn,
-        completion_id=turn.completion_id or new_id("turn"),
-        conversation_id=turn.conversation_id or new_id("conv"),
-        created_ms=now if turn.created_ms is None else turn.created_ms,
-        finished_ms=now,
-    )
-    repository.insert_complete(session, tenant, event)
+    event = cleared.value
+    repository.insert_complete(session, tenant, cleared)
     append_events(session, [wrap(event, tenant=tenant, event_id=f"{event.completion_id}/turn")])
     return 201, repository.of_event(event)
 
@@ -111,31 +111,30 @@ def _existing(session: Session, tenant: str, completion_id: str | None) -> Compl
     return row
 
 
-def _same(row: Completion, turn: TurnIn) -> bool:
+def _same(row: Completion, turn: TurnIn, event: TurnCompleted, redactor: Redactor) -> bool:
     """Whether the row is what this turn would have become; what the turn leaves open is taken from the row."""
     if row.origin != "import" or row.body is None:
         return False
-    would = _completed(
-        turn,
-        completion_id=row.completion_id,
+    would = replace(
+        event,
         conversation_id=turn.conversation_id or row.conversation_id,
         created_ms=row.created_ms if turn.created_ms is None else turn.created_ms,
         finished_ms=row.finished_ms or 0,
     )
-    return repository.decode_body(row.body) == would
+    stored = repository.decode_body(row.body)
+    return would == stored or would == redactor.again(stored)
 
 
-def _completed(
-    turn: TurnIn, *, completion_id: str, conversation_id: str, created_ms: int, finished_ms: int
-) -> TurnCompleted:
+def _completed(turn: TurnIn) -> TurnCompleted:
+    now = now_ms()
     return TurnCompleted(
-        completion_id=completion_id,
-        conversation_id=conversation_id,
+        completion_id=turn.completion_id or new_id("turn"),
+        conversation_id=turn.conversation_id or new_id("conv"),
         policy_version=IMPORTED,
         status="complete",
         origin="import",
-        created_ms=created_ms,
-        finished_ms=finished_ms,
+        created_ms=now if turn.created_ms is None else turn.created_ms,
+        finished_ms=now,
         messages=turn.messages,
         choices=[TurnChoice(index=i, text=text) for i, text in enumerate(turn.answers)],
         model=turn.model or IMPORTED,

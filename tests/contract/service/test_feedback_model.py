@@ -28,6 +28,7 @@ from thumbwheel_service.feedback import repository
 from thumbwheel_service.feedback.rows import decode_feedback
 from thumbwheel_service.feedback.service import put, retract
 from thumbwheel_service.idempotency import Answer, Once, apply_once
+from thumbwheel_service.redaction.cleared import Cleared
 
 DONE, OPEN = "done", "open"
 common: dict[str, Any] = {
@@ -98,7 +99,7 @@ class Run:
         )
 
     def work(self, session: Session, feedback: Feedback) -> Answer:
-        stored = put(session, self.tenant, feedback)
+        stored = put(session, self.tenant, Cleared(feedback))
         return Answer(stored.status, msgspec.json.encode(stored.record))
 
     def retry(self, index: int) -> None:

@@ -14,6 +14,7 @@ from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.feedback.service import put
 from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.owner import Owner
+from thumbwheel_service.redaction.cleared import Cleared
 
 LEFT, RIGHT = Owner("left", "1"), Owner("right", "1")
 
@@ -55,7 +56,8 @@ def writer(database: Engine) -> Iterator[Writer]:
 def chat(database: Engine, owner: Owner | None, completion_id: str = "c1", *, voted: bool = True) -> None:
     write(database, lambda s: open_turn(s, "default", completion_id, owner=None if owner is None else str(owner)))
     if voted:
-        write(database, lambda s: put(s, "default", Thumb(completion_id=completion_id, value="up", user="u")))
+        thumb = Cleared(Thumb(completion_id=completion_id, value="up", user="u"))
+        write(database, lambda s: put(s, "default", thumb))
 
 
 def expire(database: Engine, owner: Owner) -> None:

@@ -13,7 +13,7 @@ from thumbwheel.events import Envelope, FeedbackRecorded, wrap
 from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Flag, Outcome, Rating, Thumb
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset import SnapshotDamaged, freeze, frozen_at, load
-from thumbwheel_learner.examples import Snapshot
+from thumbwheel_learner.examples import Snapshot, as_sent
 
 
 def stored(engine: Engine, envelopes: list[Envelope]) -> None:
@@ -114,6 +114,18 @@ def test_retracted_feedback_and_lost_turns_stay_out_and_are_counted(engine: Engi
     )
     assert snapshot.judged == []
     assert (snapshot.counts["excluded_retracted"], snapshot.counts["excluded_lost"]) == (1, 1)
+
+
+def test_redacted_turns_teach_as_texts_and_are_no_prompts_to_practise_on(engine: Engine, tmp_path: Path) -> None:
+    events = [turn(1), turn(2, redacted=True, user="ann"), feedback(2)]
+    stored(engine, [wrap(event) for event in events])
+    snapshot = freeze(engine, tmp_path).snapshot
+    told = [(prompt.completion_id, prompt.redacted, prompt.user) for prompt in snapshot.prompts]
+    assert told == [("c-1", False, None), ("c-2", True, "ann")]
+    assert [p.completion_id for p in as_sent(snapshot.prompts)] == ["c-1"]
+    assert [j.answer for j in snapshot.judged] == ["answer 2"]
+    assert (snapshot.counts["prompts"], snapshot.counts["prompts_redacted"]) == (2, 1)
+    assert load(tmp_path, snapshot.hash) == snapshot
 
 
 def test_only_complete_chats_give_prompts(engine: Engine, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from tests.learner_models import logged, make_base
 
 from thumbwheel_learner.checks import Checks, quality
@@ -19,6 +20,7 @@ from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.model import PolicyModel, load_policy
 from thumbwheel_learner.reward import RewardScores
 from thumbwheel_learner.rollout import Rollout
+from thumbwheel_learner.stages import prompts_to_practise
 
 PROMPTS = [[2, a, b, c, 4, 3] for a in range(5, 9) for b in range(5, 9) for c in range(5, 8)]
 GOOD, BAD = [7, 4], [10, 4]  # "please", "rude"
@@ -176,3 +178,11 @@ def test_gate_prompts_are_unique_short_enough_and_rotate(model: PolicyModel) -> 
     assert len({tuple(p) for p in first}) == 8
     assert max(map(len, first)) <= 12
     assert first != second
+
+
+def test_redacted_prompts_are_neither_practised_on_nor_judged_by(model: PolicyModel) -> None:
+    prompts = [logged(n, "order " * (n + 1)) for n in range(4)]
+    prompts[1:3] = [replace(prompt, redacted=True) for prompt in prompts[1:3]]
+    kept = [model.tokens.prompt_ids(prompts[n].messages) for n in (0, 3)]
+    assert prompts_to_practise(model.tokens, prompts) == kept
+    assert sorted(gate_prompts(model, prompts, GateConfig(max_prompt=64))) == sorted(kept)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from thumbwheel_service.redaction import FIELDS, KINDS
 from thumbwheel_service.settings import BadSetting, from_environment
 
 
@@ -60,6 +61,21 @@ def test_the_log_is_kept_for_ever_where_it_is_the_only_copy(given: dict[str, str
     assert from_environment(given).keep_days == days
 
 
+@pytest.mark.parametrize(
+    ("given", "kinds", "fields"),
+    [
+        ({}, (), FIELDS),
+        ({"REDACT": "Phone, email"}, ("email", "phone"), FIELDS),
+        ({"REDACT": "all", "REDACT_FIELDS": "metadata,feedback"}, KINDS, ("feedback", "metadata")),
+    ],
+)
+def test_nothing_is_redacted_unless_asked_for(given: dict[str, str], kinds: object, fields: object) -> None:
+    settings = from_environment({f"THUMBWHEEL_{name}": value for name, value in given.items()})
+    assert (settings.redact, settings.redact_fields, settings.redact_patterns) == (kinds, fields, None)
+    path = {"THUMBWHEEL_REDACT_PATTERNS": "~/own.toml"}
+    assert from_environment(path).redact_patterns == Path.home() / "own.toml"
+
+
 def test_an_empty_variable_is_as_good_as_none() -> None:
     assert from_environment({"THUMBWHEEL_PORT": "", "THUMBWHEEL_MODEL": ""}) == from_environment({})
 
@@ -83,6 +99,8 @@ def test_an_empty_variable_is_as_good_as_none() -> None:
         ("MODEL_ALIAS", "a/b", "without a slash"),
         ("REPLICA", "a/b", "without a slash"),
         ("DATA", __file__, "is a file"),
+        ("REDACT", "email,iban", "takes email, card, order, phone or all, comma-separated, not 'iban'"),
+        ("REDACT_FIELDS", "prompts", "THUMBWHEEL_REDACT_FIELDS takes messages, answers, feedback, metadata or all"),
     ],
 )
 def test_what_is_wrong_is_named(name: str, value: str, message: str) -> None:

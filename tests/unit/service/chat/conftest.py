@@ -18,6 +18,7 @@ from thumbwheel_service.db.tables import CompletionRow, LogRow
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.policies.router import Router
+from thumbwheel_service.redaction.redactor import Redactor
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 
@@ -31,7 +32,7 @@ class Desk:
         self.router = Router("thumbwheel")
         self.writer = Writer(database)
         self.metrics = Metrics()
-        self.recorder = TurnRecorder(self.writer, self.metrics, owner="me/boot")
+        self.recorder = TurnRecorder(self.writer, self.metrics, Redactor([]), owner="me/boot")
         self.chats = ChatService(self.engine, self.router, self.recorder, self.metrics, limit=4)
 
     def begin(self, **body: object) -> LiveTurn:

@@ -21,6 +21,8 @@ from thumbwheel_service.engine.protocol import ChatRefused, EngineDown
 from thumbwheel_service.errors import TooMany, Unavailable
 from thumbwheel_service.feedback.service import put
 from thumbwheel_service.policies.router import Served, UnknownModel
+from thumbwheel_service.redaction.cleared import Cleared
+from thumbwheel_service.redaction.redactor import Redactor
 
 
 async def gone() -> HTTPDisconnectEvent:
@@ -251,14 +253,21 @@ async def test_a_turn_waits_for_a_database_that_comes_back(desk: Desk) -> None:
 
 async def test_a_turn_that_cannot_be_stored_is_lost_and_its_feedback_told(desk: Desk) -> None:
     recorder = TurnRecorder(
-        desk.writer, desk.metrics, owner="me/boot", retries=(0.01,), losses=Losses(desk.writer, pause=0.01)
+        desk.writer,
+        desk.metrics,
+        Redactor([]),
+        owner="me/boot",
+        retries=(0.01,),
+        losses=Losses(desk.writer, pause=0.01),
     )
     chats = ChatService(desk.engine, desk.router, recorder, desk.metrics, limit=4)
     desk.engine.hold()
     turn = chats.begin("default", msgspec.json.encode(HELLO), {})
     completion_id = turn.stamp.completion_id
     await eventually(lambda: desk.row(completion_id))
-    await desk.writer.run(lambda session: put(session, "default", Thumb(completion_id=completion_id, value="up")))
+    await desk.writer.run(
+        lambda session: put(session, "default", Cleared(Thumb(completion_id=completion_id, value="up")))
+    )
     rename(desk, "log", "away")
     desk.engine.go_on()
     await turn.answer()

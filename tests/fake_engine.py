@@ -64,6 +64,7 @@ class FakeEngine:
         self.chats: list[FakeChat] = []
         self.refuse_load: str | None = None
         self.refuse_probe: str | None = None
+        self.probe_after: asyncio.Event | None = None
         self.sampled: list[tuple[str, int]] = []
         self._flow = asyncio.Event()
         self._flow.set()
@@ -145,6 +146,8 @@ class FakeEngine:
 
     async def probe(self, policy: str) -> None:
         self._require_ready()
+        if self.probe_after is not None:
+            await self.probe_after.wait()
         if self.refuse_probe is not None:
             raise AdapterRefused(self.refuse_probe)
 

@@ -41,6 +41,12 @@ def everything(session: Session) -> list[PolicyRow]:
     return list(session.execute(statement).scalars())
 
 
+def was_live(session: Session, version: str) -> bool:
+    """Whether the route ever went to it."""
+    row = find(session, version)
+    return row is not None and row.swap_seconds is not None
+
+
 def insert_published(session: Session, event: PolicyPublished) -> None:
     """A version is known, and nothing more yet."""
     moment = now_ms()

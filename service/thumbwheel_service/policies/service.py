@@ -131,7 +131,9 @@ class PolicyService:
                 self._waiting.append(event.version)
                 await self._let_go()
                 return
-            await self._move(served, "published", begun)
+            if not await self._move(served, "published", begun):
+                self._waiting.append(event.version)
+                await self._let_go()
 
     async def routed(self, event: PolicyRouted) -> None:
         """Take the route that another replica has moved to; our own moves are no news. Raises `Unavailable`."""
@@ -218,20 +220,30 @@ class PolicyService:
         row = await self._reader.run(lambda session: repository.find(session, version))
         return row.parent or BASE if row is not None else BASE
 
-    async def _move(self, served: Served, reason: str, begun: float, *, back_to: str | None = None) -> None:
-        """Commit the new route, then let new chats take it; chats under way end on the version they began with."""
+    async def _move(self, served: Served, reason: str, begun: float, *, back_to: str | None = None) -> bool:
+        """Commit the new route, then let new chats take it; chats under way end on the version they began with.
+
+        What is published moves the route once: when another replica was faster, and perhaps somebody has gone back
+        since, nothing is moved here, and `routed` will tell. Returns whether it was.
+        """
         before = back_to if back_to is not None else self._router.live.version
 
-        def unit(session: Session) -> tuple[int, float]:
+        def unit(session: Session) -> tuple[int, float] | None:
+            if reason == "published" and repository.was_live(session, served.version):
+                return None
             seconds = time.monotonic() - begun
             row = repository.move_route(session, served.version, back_to=before, reason=reason, seconds=seconds)
             return row.epoch, seconds
 
-        epoch, seconds = await self._writer.run(unit)
+        moved = await self._writer.run(unit)
+        if moved is None:
+            return False
+        epoch, seconds = moved
         self._metrics.policy_swaps.inc()
         self._metrics.swap_seconds.observe(seconds)
         _log.info("policy %s is live (%s, epoch %d, %.3f s)", served.version, reason, epoch, seconds)
         await self._take(served, epoch)
+        return True
 
     async def _take(self, served: Served, epoch: int) -> None:
         """Let new chats take the version."""

@@ -1,5 +1,6 @@
 """Personal data in every field of every request: the caller gets it back, the disk and the log never see it."""
 
+import asyncio
 import json
 import logging
 import sqlite3
@@ -63,13 +64,16 @@ async def chat(http: httpx.AsyncClient, **more: Any) -> str:
     else:
         answer = told.json()["choices"][0]["message"]["content"]
     assert answer == PLAIN
-    for _ in range(500):
-        if (turn := (await http.get(f"/v1/turns/{completion_id}")).json())["status"] != "open":
-            assert (turn["redacted"], turn["user"]) == (True, "ann")
-            assert turn["messages"][-1]["content"] == turn["choices"][0]["text"] == HIDDEN
-            assert "token_ids" not in turn["choices"][0]
-            return completion_id
-    raise AssertionError("the turn is not stored")
+    async with asyncio.timeout(30):
+        while True:
+            turn = (await http.get(f"/v1/turns/{completion_id}")).json()
+            if turn["status"] != "open":
+                break
+            await asyncio.sleep(0.05)
+    assert (turn["redacted"], turn["user"]) == (True, "ann")
+    assert turn["messages"][-1]["content"] == turn["choices"][0]["text"] == HIDDEN
+    assert "token_ids" not in turn["choices"][0]
+    return completion_id
 
 
 async def judge(http: httpx.AsyncClient, completion_id: str) -> None:

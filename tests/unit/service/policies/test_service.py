@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 from tests.adapters import published
 from tests.unit.service.policies.conftest import Wheel
+from tests.waiting import eventually
 
 from thumbwheel.bus import Record
 from thumbwheel.events import PolicyRejected, PolicyRouted, encode, wrap
@@ -300,4 +301,24 @@ async def test_a_replica_takes_the_route_that_another_has_moved(wheel: Wheel) ->
     await wheel.policies.routed(moved)
     assert (await wheel.policies.list()).epoch == 1
     assert wheel.engine.every_load == ["v1@1"]
+    await other.close()
+
+
+async def test_a_slow_replica_neither_moves_the_route_again_nor_undoes_a_rollback(wheel: Wheel) -> None:
+    other = Wheel(wheel.folder, wheel.database, private="other")
+    await other.policies.restore()
+    other.engine.probe_after = asyncio.Event()
+    wheel.write("v1")
+    offered = published(wheel.store, "v1")
+    late = asyncio.create_task(other.policies.published(offered))
+    await eventually(lambda: other.engine.every_load)
+    await wheel.policies.published(offered)
+    await wheel.policies.rollback(None)
+    other.engine.probe_after.set()
+    await late
+    (route,) = [event for event in wheel.events() if isinstance(event, PolicyRouted)]
+    assert (route.version, route.epoch) == ("base", 2)
+    await other.policies.routed(route)
+    assert (other.router.live.version, (await other.policies.list()).epoch) == ("base", 2)
+    assert len(other.engine.every_load) == 1
     await other.close()

@@ -16,8 +16,16 @@ from thumbwheel_service.engine.options import EngineOptions
 from thumbwheel_service.engine.protocol import PolicyEngine
 from thumbwheel_service.settings import BadSetting, Settings
 
-KEEP_ALIVE_SECONDS = 75
-"""Longer than any client keeps an idle connection: who closes first may meet the other's next request."""
+UVICORN: dict[str, Any] = {
+    "loop": "uvloop",
+    "http": "httptools",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+    "timeout_keep_alive": 75,
+}
+"""Idle connections are kept for longer than any client does: who closes first may meet the other's next request."""
 
 
 class CannotListen(ConfigurationError):
@@ -42,14 +50,8 @@ def run(settings: Settings, make_engine: Callable[[Settings], PolicyEngine] | No
     listening = bind(settings)
     config = uvicorn.Config(
         create_app(settings, (make_engine or build_engine)(settings)),
-        loop="uvloop",
-        http="httptools",
+        **UVICORN,
         lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(settings.limits.drain_seconds),
     )
     server = _Server(config)

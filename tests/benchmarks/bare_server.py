@@ -11,7 +11,7 @@ import uvicorn
 from litestar import Litestar, Request, Response, get, post
 
 from thumbwheel.types import Thumb
-from thumbwheel_service.server import KEEP_ALIVE_SECONDS
+from thumbwheel_service.server import UVICORN
 
 _thumb = msgspec.json.Decoder(Thumb)
 
@@ -34,13 +34,7 @@ def main() -> int:
         Litestar([parse, ready], logging_config=None, openapi_config=None),
         host="127.0.0.1",
         port=int(os.environ["THUMBWHEEL_PORT"]),
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        **UVICORN,
     )
     server = uvicorn.Server(config)
     server.run()

@@ -216,8 +216,7 @@ def _compiled(
     dialect: str, target: Table, names: tuple[str, ...], keys: tuple[str, ...], order: tuple[str, ...]
 ) -> tuple[str, Callable[[dict[str, Any]], Any]]:
     """The upsert as the driver takes it, and what makes parameters of a row: once, not for every row."""
-    module = postgresql if dialect == "postgresql" else sqlite
-    statement = module.insert(target)
+    statement = _insert(dialect, target)
     new = statement.excluded
     last = target.c[order[-1]]
     higher: ColumnElement[bool] = new[last.name] > (last.collate("C") if dialect == "postgresql" else last)
@@ -241,13 +240,9 @@ def _compiled(
 def insert_if_new(session: Session, table: type[LearnerTable], rows: list[dict[str, Any]]) -> None:
     """Insert the rows whose primary key is not there yet."""
     if rows:
-        session.connection().execute(_insert(session, table).on_conflict_do_nothing(), rows)
+        connection = session.connection()
+        connection.execute(_insert(connection.dialect.name, table_of(table)).on_conflict_do_nothing(), rows)
 
 
-def _insert(session: Session, table: type[LearnerTable]) -> Any:
-    module = postgresql if _is_postgres(session) else sqlite
-    return module.insert(table_of(table))
-
-
-def _is_postgres(session: Session) -> bool:
-    return session.connection().dialect.name == "postgresql"
+def _insert(dialect: str, target: Table) -> Any:
+    return (postgresql if dialect == "postgresql" else sqlite).insert(target)

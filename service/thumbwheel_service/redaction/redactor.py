@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ from thumbwheel_service.redaction.rules import Rule
 from thumbwheel_service.redaction.scrubber import Found, Scrubber
 from thumbwheel_service.redaction.values import Values
 
+T = TypeVar("T")
 Observer = Callable[[Mapping[str, int]], None]
 _LENGTHS = {"comment": COMMENT_LENGTH, "text": TEXT_LENGTH, "other_text": TEXT_LENGTH}
 _NOT_IN_THE_PROMPT = ("messages", "metadata", "user", "model", BODY_KEY)
@@ -64,34 +65,25 @@ class Redactor:
         """The turn as it may be stored; a redacted one has no token ids and no log-probabilities."""
         if not self._rules:
             return Cleared(turn)
-        return Cleared(await asyncio.to_thread(self._observed_turn, turn, beside))
+        return Cleared(await asyncio.to_thread(self._observed, lambda found: self._turn(turn, beside, found)))
 
     async def feedback(self, feedback: Feedback) -> Cleared[Feedback]:
         """The feedback as it may be stored."""
         if not self._rules:
             return Cleared(feedback)
-        return Cleared(await asyncio.to_thread(self._observed_feedback, feedback))
+        return Cleared(await asyncio.to_thread(self._observed, lambda found: self._feedback(feedback, found)))
 
     def again(self, stored: TurnCompleted) -> TurnCompleted:
         """What a stored turn would be by the rules of today, which may be others than those it was stored under."""
         return self._turn(stored, None, Counter()) if self._rules else stored
 
-    def _observed_turn(self, turn: TurnCompleted, beside: Beside | None) -> TurnCompleted:
+    def _observed(self, clear: Callable[[Found], T]) -> T:
         found: Found = Counter()
-        cleared = self._turn(turn, beside, found)
-        self._tell(found)
-        return cleared
-
-    def _observed_feedback(self, feedback: Feedback) -> Feedback:
-        found: Found = Counter()
-        cleared = self._feedback(feedback, found)
-        self._tell(found)
-        return cleared
-
-    def _tell(self, found: Found) -> None:
+        cleared = clear(found)
         if found:
             for observer in self._observers:
                 observer(found)
+        return cleared
 
     def _turn(self, turn: TurnCompleted, beside: Beside | None, found: Found) -> TurnCompleted:
         messages, choices, metadata = turn.messages, turn.choices, turn.metadata

@@ -78,8 +78,9 @@ class PpoConfig:
     importance_cap: float = 2.0
     sft_coef: float = 0.0
     """Weight of the demonstrations' loss in every minibatch."""
-    target_step_kl: float | None = 0.1
-    """Mean KL per token between old and new policy that ends an iteration's epochs early."""
+    target_step_kl: float | None = 0.05
+    """Mean KL per token between the policy that sampled and the new one. A step that leaves it further away is taken
+    back: the learning rate was too high for this model, or the iteration has moved as far as its answers bear."""
     seed: int = 0
 
     def within(self, labels: int) -> "PpoConfig":
@@ -179,6 +180,9 @@ class PpoRun:
         self.critic_optimizer = torch.optim.Adam(critic_parameters, lr=config.critic_learning_rate, eps=config.adam_eps)
         self.controller = KlController(config.kl_coef, config.kl_target, config.kl_horizon)
         self.iteration = 0
+        self.rate_scale = 1.0
+        """Share of the learning rate that is left after steps that went too far."""
+        self._before: list[Tensor] = []
         self.reward_mean = 0.0
         self.reward_std = 1.0
         self.stopped: str | None = None
@@ -187,6 +191,17 @@ class PpoRun:
     def adapters(self) -> list[str]:
         """Names of the adapters that training changes."""
         return [POLICY, CRITIC] if self.config.critic == "adapter" else [POLICY]
+
+    def remember(self) -> None:
+        """Keep the adapters as they are now, before a step."""
+        self._before = [p.detach().clone() for name in self.adapters() for p in self.model.parameters(name)]
+
+    def take_back(self) -> None:
+        """Undo the last step."""
+        trained = [p for name in self.adapters() for p in self.model.parameters(name)]
+        with torch.no_grad():
+            for parameter, old in zip(trained, self._before, strict=True):
+                parameter.copy_(old)
 
     def values(self, batch: Batch, reference_states: Tensor) -> Tensor:
         """[N] value before every answer token, from the reference's states or from the critic's own adapter."""
@@ -207,6 +222,7 @@ class PpoRun:
                     "optimizers": [self.optimizer.state_dict(), self.critic_optimizer.state_dict()],
                     "kl_coef": self.controller.coef,
                     "iteration": self.iteration,
+                    "rate_scale": self.rate_scale,
                     "reward": [self.reward_mean, self.reward_std],
                     "stopped": self.stopped,
                     "history": self.history,
@@ -234,4 +250,5 @@ class PpoRun:
         self.controller.coef = saved["kl_coef"]
         self.iteration, self.stopped, self.history = saved["iteration"], saved["stopped"], saved["history"]
         self.reward_mean, self.reward_std = saved["reward"]
+        self.rate_scale = saved["rate_scale"]
         return True

@@ -4,7 +4,7 @@
 # (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,20 +21,22 @@ def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -
     generator = torch.Generator().manual_seed(config.seed * 100_003 + run.iteration)
     rate = anneal(run.iteration, config)
     weights = importance_weights(experience.logprobs, experience.behaviour, experience.mask, config.importance_cap)
-    seen: list[dict[str, float]] = []
+    steps = Steps(run, rate)
     first_ratio_error = 0.0
     for _ in range(config.epochs):
         order = shuffled(len(experience.answers), config.answers_per_prompt, generator)
         for start in range(0, len(order), config.minibatch_answers):
             group = order[start : start + config.minibatch_answers]
             demos = pick_rows(demonstrations, generator) if config.sft_coef else []
-            stepped = policy_step(run, experience, group, weights, demos, rate)
-            first_ratio_error = first_ratio_error if seen else stepped["ratio_error"]
-            seen.append(stepped)
-        recent = seen[-math.ceil(len(order) / config.minibatch_answers) :]
-        step_kl = sum(s["step_kl"] for s in recent) / len(recent)
-        if config.target_step_kl is not None and step_kl > config.target_step_kl:
+            measured = add_gradients(run, experience, group, weights, demos)
+            first_ratio_error = first_ratio_error if steps.seen else measured["ratio_error"]
+            steps.take(measured)
+            if steps.is_over:
+                break
+        if steps.is_over:
             break
+    steps.check_last(lambda: step_kl_of(run, experience, weights, some_answers(experience, config, generator)))
+    seen = steps.seen
     if config.critic == "frozen":
         value_loss = fit_frozen_critic(run, experience, generator, rate)
         for stepped in seen:
@@ -43,8 +45,9 @@ def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -
     mask = experience.mask
     return metrics | {
         "first_ratio_error": first_ratio_error,
-        "learning_rate": rate * run.model.rate(config.learning_rate),
+        "learning_rate": rate * run.rate_scale * run.model.rate(config.learning_rate),
         "minibatches": float(len(seen)),
+        "steps_taken_back": float(steps.taken_back),
         "importance_mean": float(masked_mean(weights, mask)),
         "importance_capped": float(masked_mean((weights >= config.importance_cap).float(), mask)),
         "engine_gap": float(masked_mean((experience.logprobs - experience.behaviour).abs(), mask)),
@@ -57,15 +60,66 @@ def shuffled(answers: int, per_prompt: int, generator: torch.Generator) -> list[
     return [p * per_prompt + n for p in prompts for n in range(per_prompt)]
 
 
-def policy_step(
-    run: PpoRun,
-    experience: Experience,
-    group: list[int],
-    weights: Tensor,
-    demonstrations: Sequence[Row],
-    rate: float,
+def some_answers(experience: Experience, config: PpoConfig, generator: torch.Generator) -> list[int]:
+    """As many as a minibatch has."""
+    return shuffled(len(experience.answers), config.answers_per_prompt, generator)[: config.minibatch_answers]
+
+
+class Steps:
+    """Takes the optimiser's steps of one iteration, and takes back one that leaves the trust region.
+
+    How far a step went is seen when the next minibatch is scored. One that alone went too far says that the learning
+    rate is too high for this model: it goes on with a quarter of it, in later iterations too. Where several have gone
+    as far together, the answers bear no more of them, and the iteration is over.
+    """
+
+    def __init__(self, run: PpoRun, rate: float) -> None:
+        self._run = run
+        self._rate = rate
+        self._kl = 0.0
+        self.seen: list[dict[str, float]] = []
+        self.taken_back = 0
+        self.is_over = False
+
+    def take(self, measured: dict[str, float]) -> None:
+        """One step along the gradients that were added, or the last one back."""
+        run, config = self._run, self._run.config
+        if self._left(measured["step_kl"]):
+            for optimizer in (run.optimizer, run.critic_optimizer):
+                optimizer.zero_grad()
+            return
+        # Gradient clipped; Adam's eps where the original code had it, outside the bias correction.
+        norm = nn.utils.clip_grad_norm_(run.model.parameters(POLICY), config.max_grad_norm)
+        run.remember()
+        optimizers = [run.optimizer, run.critic_optimizer] if config.critic == "adapter" else [run.optimizer]
+        for optimizer, base_rate in zip(optimizers, (config.learning_rate, config.critic_learning_rate), strict=False):
+            step_like_tensorflow(optimizer, run.model.rate(base_rate) * self._rate * run.rate_scale, config.adam_eps)
+        self.seen.append(measured | {"grad_norm": float(norm)})
+
+    def check_last(self, step_kl: Callable[[], float]) -> None:
+        """The last step has no minibatch after it that would tell."""
+        if self.seen and not self.is_over and self._run.config.target_step_kl is not None:
+            self._left(step_kl())
+
+    def _left(self, step_kl: float) -> bool:
+        """Whether the last step left the trust region; it is taken back then."""
+        limit = self._run.config.target_step_kl
+        if limit is None or step_kl <= limit or not self.seen:
+            self._kl = step_kl
+            return False
+        self._run.take_back()
+        self.taken_back += 1
+        if self._kl <= limit / 2:
+            self._run.rate_scale /= 4
+        else:
+            self.is_over = True
+        return True
+
+
+def add_gradients(
+    run: PpoRun, experience: Experience, group: list[int], weights: Tensor, demonstrations: Sequence[Row]
 ) -> dict[str, float]:
-    """One optimiser step on a minibatch, in parts of answers of like length: the same gradient with little padding.
+    """The gradient of a minibatch, in parts of answers of like length: the same gradient with little padding.
 
     `weights` [B, A] are those of the whole iteration, like the experience.
     """
@@ -86,13 +140,16 @@ def policy_step(
     if demonstrations:
         with model.using(POLICY):
             (config.sft_coef * answer_loss(model, demonstrations)).backward()
+    return figures
 
-    # Gradient clipped; Adam's eps where the original code had it, outside the bias correction.
-    norm = nn.utils.clip_grad_norm_(model.parameters(POLICY), config.max_grad_norm)
-    optimizers = [run.optimizer, run.critic_optimizer] if config.critic == "adapter" else [run.optimizer]
-    for optimizer, base_rate in zip(optimizers, (config.learning_rate, config.critic_learning_rate), strict=False):
-        step_like_tensorflow(optimizer, model.rate(base_rate) * rate, config.adam_eps)
-    return figures | {"grad_norm": float(norm)}
+
+def step_kl_of(run: PpoRun, experience: Experience, weights: Tensor, group: list[int]) -> float:
+    """How far the policy is from the one that sampled, on some answers; no gradients."""
+    parts = experience.parts(group, run.config.step_tokens)
+    total = int(experience.mask[group].sum())
+    with torch.no_grad():
+        told = [minibatch_loss(run, experience, part, weights)[1]["step_kl"] for part in parts]
+    return sum(kl * int(experience.mask[part].sum()) / total for kl, part in zip(told, parts, strict=True))
 
 
 def minibatch_loss(

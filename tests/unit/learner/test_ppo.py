@@ -180,6 +180,28 @@ def test_the_budget_stops_the_run_and_throws_the_far_policy_away(model: PolicyMo
     assert float(gap) < 1.0
 
 
+def test_a_rate_that_is_far_too_high_leaves_the_policy_in_its_trust_region(model: PolicyModel, tmp_path: Path) -> None:
+    config = PpoConfig(**(vars(SMALL) | {"learning_rate": 0.5, "iterations": 4, "target_step_kl": 0.05}))
+    engine, reward = TransformersSampler(model), LikesWord()
+    folder, report = train_ppo(model, None, reward, PROMPTS, engine, config, tmp_path / "a", work=tmp_path / "w")
+    assert report.stopped is None
+    assert report.history[0]["steps_taken_back"] > 0
+    rates = [step["learning_rate"] for step in report.history]
+    assert rates[0] < model.rate(0.5), "it is quartered for good"
+    assert sorted(rates, reverse=True) == rates
+    wild = PpoConfig(**(vars(config) | {"target_step_kl": None}))
+    _, away = train_ppo(model, None, reward, PROMPTS, engine, wild, tmp_path / "b", work=tmp_path / "x")
+    assert report.history[-1]["kl"] < away.history[-1]["kl"] / 4
+    again, _ = train_ppo(model, None, reward, PROMPTS, engine, config, tmp_path / "c", work=tmp_path / "y")
+    assert (again / "adapter_model.safetensors").read_bytes() == (folder / "adapter_model.safetensors").read_bytes()
+
+
+def test_a_rate_that_is_right_is_left_alone(model: PolicyModel, tmp_path: Path) -> None:
+    engine, config = TransformersSampler(model), PpoConfig(**(vars(SMALL) | {"learning_rate": 2e-3}))
+    _, report = train_ppo(model, None, LikesWord(), PROMPTS, engine, config, tmp_path / "a", work=tmp_path / "w")
+    assert [step["steps_taken_back"] for step in report.history] == [0.0] * report.iterations
+
+
 def test_the_reference_stays_where_the_run_began(model: PolicyModel, tmp_path: Path) -> None:
     model.add("parent", LoraConfig(4, 8))
     with torch.no_grad():

@@ -180,8 +180,15 @@ async def test_metrics_count_requests_by_route_and_commits(running: Running) -> 
     assert 'thumbwheel_http_requests_total{route="/v1/turns/{completion_id}",status="404"} 1.0' in text
     assert 'thumbwheel_http_requests_total{route="unknown",status="404"} 1.0' in text
     assert "thumbwheel_writer_commits_total" in text
-    assert "thumbwheel_writer_waiting 0.0" in text
     assert "thumbwheel_chat_overhead_seconds_bucket" in text
+
+
+async def test_the_writers_queue_is_a_metric_and_empties(running: Running) -> None:
+    for _ in range(1000):
+        if "thumbwheel_writer_waiting 0.0" in (await running.http.get("/metrics")).text:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("something waits for the writer for ever, or the metric is gone")
 
 
 async def test_feedback_is_counted_by_kind_and_result(running: Running) -> None:

@@ -43,6 +43,8 @@ class GateConfig:
     batch_tokens: int = 6144
     min_judge_labels: int = 30
     """Labels the judge must have been trained on, and as many to check it with."""
+    min_win_rate: float = 0.5
+    """What the win rate must be shown to be above; with less than a half, a candidate may be that much worse."""
     max_kl: float = 60.0
     """To the live policy, nats per answer."""
     max_kl_base: float = 120.0
@@ -180,8 +182,9 @@ def _objections(v: Verdict, config: GateConfig) -> list[str]:
     reasons: list[str] = []
     if not v.judge_quality.low > 0.5:
         reasons.append(f"the judge may be no better than chance (quality at least {v.judge_quality.low:.2f})")
-    if not v.win_rate.low > 0.5:
-        reasons.append(f"not shown to be better: win rate {v.win_rate.mean:.2f}, at least {v.win_rate.low:.2f}")
+    if not v.win_rate.low > config.min_win_rate:
+        wanted = "not shown to be better" if config.min_win_rate >= 0.5 else f"may be below {config.min_win_rate:.2f}"
+        reasons.append(f"{wanted}: win rate {v.win_rate.mean:.2f}, at least {v.win_rate.low:.2f}")
     if v.kl > config.max_kl:
         reasons.append(f"too far from the live policy: KL {v.kl:.1f} > {config.max_kl:.1f}")
     if v.kl_base > config.max_kl_base:

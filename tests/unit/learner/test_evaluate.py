@@ -97,6 +97,16 @@ def test_the_same_or_a_worse_policy_is_not(model: PolicyModel, folders: tuple[Pa
     assert any("not shown to be better" in r for r in v.reasons)
 
 
+def test_with_less_asked_an_equal_policy_passes_and_a_worse_one_does_not(
+    model: PolicyModel, folders: tuple[Path, Path]
+) -> None:
+    lenient = GateConfig(resamples=300, min_win_rate=0.4)
+    assert verdict(model, folders, Politeness(live=0.4, candidate=0.4), config=lenient).accepted
+    worse = verdict(model, folders, Politeness(live=0.8, candidate=0.2), config=lenient)
+    assert not worse.accepted
+    assert any("may be below 0.40" in reason for reason in worse.reasons)
+
+
 def test_an_equal_policy_is_rarely_accepted(model: PolicyModel, folders: tuple[Path, Path]) -> None:
     accepted = [
         verdict(model, folders, Politeness(live=0.5, candidate=0.5), config=GateConfig(resamples=200, seed=s)).accepted

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from tests.adapters import published, write_adapter, write_artifact, write_base
 from tests.fake_engine import FakeEngine, served_from
 from tests.serving import admin_key, alive, client
 
-from thumbwheel import internal
+from thumbwheel import internal, routes
 from thumbwheel.artifact import base_fingerprint, signing_key
 from thumbwheel.events import encode, topic_and_key, wrap
 from thumbwheel.types import Problem
@@ -76,6 +77,8 @@ class RunningApp:
         self.completions: list[str] = []
         self.conversations: list[str] = []
         self.feedback: list[str] = []
+        self.erasures: list[str] = []
+        self._strangers = itertools.count()
 
     def __enter__(self) -> "RunningApp":
         self._thread.start()
@@ -94,6 +97,13 @@ class RunningApp:
         headers = [(k.encode("latin-1"), _bytes(v)) for k, v in request.headers.items()]
         return self._wait(self._http.request(request.method or "GET", path, headers=headers, content=body))
 
+    def somebody(self, *, name: str | None = None) -> str:
+        """A conversation of a user who may be erased, or of nobody; returns its id."""
+        number = next(self._strangers)
+        body = {"messages": HELLO, "answers": ["Yes."], "conversation_id": f"stranger-{number}"}
+        self._wait(self._post("/v1/turns", body if name is None else body | {"user": name}))
+        return body["conversation_id"]
+
     def document(self) -> dict[str, Any]:
         return self._wait(self._http.get("/docs/openapi.json")).json()
 
@@ -110,6 +120,8 @@ class RunningApp:
             self.conversations.append(chat["thumbwheel"]["conversation_id"])
             thumb = {"kind": "thumb", "completion_id": chat["id"], "value": "up"}
             self.feedback.append((await self._post("/v1/feedback", thumb))["feedback_id"])
+        await self._post("/v1/turns", {"messages": HELLO, "answers": ["Yes."], "user": "gone"})
+        self.erasures.append((await self._http.delete("/v1/users/gone")).json()["erasure_id"])
 
     async def _publish(self, base: Path) -> None:
         state = self._folder / "state"
@@ -212,7 +224,13 @@ def make_wise(case: Case, app: RunningApp, wisdom: float) -> None:
         "feedback_id": app.feedback[pick % len(app.feedback)],
         "version": ("base", "v1")[pick % 2],
         "model": ("base", "thumbwheel")[pick % 2],
+        "erasure_id": app.erasures[0],
     }
+    if case.method == "DELETE" and case.path == routes.USER:
+        known["user"] = "stranger"
+        app.somebody(name="stranger")
+    if case.method == "DELETE" and case.path == routes.CONVERSATION:
+        known["conversation_id"] = app.somebody()
     for name in case.path_parameters or {}:
         case.path_parameters[name] = known[name]
     for name in list(case.query or {}):

@@ -11,6 +11,7 @@ from tests.learner_fakes import MemoryBus, fake_adapter
 
 from thumbwheel.events import wrap
 from thumbwheel_learner.consume import Consumer
+from thumbwheel_learner.keys import NoKeys
 from thumbwheel_learner.run import Runner, RunPlan
 from thumbwheel_learner.stage import Parent, Stage, StageInput, StageOutcome
 
@@ -80,7 +81,7 @@ def runner(engine: Engine, data: Path, script: Script, **changes: object) -> Run
     """A runner over these stages; `live` and fields of the plan can be given."""
     live = changes.pop("live", lambda: Parent("base", None))
     progress = changes.pop("progress", lambda stage, share, detail: None)
-    plan = RunPlan(**{"data": data, "base": "f" * 64, "min_labels": 5, "max_prompts": 100, **changes})
+    plan = RunPlan(**{"data": data, "base": "f" * 64, "min_labels": 5, "max_prompts": 100, "keys": NoKeys(), **changes})
     return Runner(engine, plan, script.stages(), live=live, progress=progress)
 
 

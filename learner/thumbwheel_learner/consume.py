@@ -13,13 +13,13 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from thumbwheel import failpoint
 from thumbwheel.bus import BusError, BusUnavailable, EventBus, EventConsumer, OffsetOutOfRange, Record, TopicPartition
-from thumbwheel.events import CONTROL, FEEDBACK, POLICIES, TURNS, now_ms
+from thumbwheel.events import CONTROL, ERASURES, FEEDBACK, POLICIES, TURNS, now_ms
 from thumbwheel_learner.store.examine import Accepted, ContractBroken, NewerSchema, Rejected, examine
 from thumbwheel_learner.store.ingest import OffsetMoved, move_offset, store_batch, stored_offset
 from thumbwheel_learner.store.session import reading, writing
 
 log = logging.getLogger(__name__)
-TOPICS_READ = (TURNS.name, FEEDBACK.name, POLICIES.name, CONTROL.name)
+TOPICS_READ = (TURNS.name, FEEDBACK.name, POLICIES.name, CONTROL.name, ERASURES.name)
 GROUP = "thumbwheel-learner"
 _REFUSED = (DBAPIError, ValueError, ArithmeticError, RecursionError)
 """What a value raises that database, driver or encoder cannot hold (an `OperationalError` is not about the value)."""

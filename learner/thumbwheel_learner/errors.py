@@ -7,7 +7,8 @@ LearnerError
 ├── replay.bounds.NotThere         the bus no longer has, or never had, what is to be read again
 ├── replay.rebuild.ReplayStopped   a rebuild cannot go on
 ├── replay.rewind.RewindRefused    the offsets were left alone; the message says why
-├── dataset.SnapshotDamaged        a snapshot file is missing or does not match its hash
+├── keys.KeysAway                  the service does not hand out keys just now
+├── snapshots.SnapshotDamaged      a snapshot file is missing or does not match its hash
 ├── run.Stopped                    a person asked the learner to stop; the run resumes at the next start
 ├── run.RunAbandoned               a run can never finish; the message says why
 ├── publish.PublishFailed          the artifact could not be written

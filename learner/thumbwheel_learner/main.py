@@ -16,16 +16,19 @@ from sqlalchemy import Engine
 from thumbwheel.artifact import base_fingerprint, signing_key
 from thumbwheel.bus import EventBus
 from thumbwheel.bus.connect import connect_bus
+from thumbwheel.events import ERASURES
 from thumbwheel.template import PLAIN_CHAT_TEMPLATE, has_chat_template
 from thumbwheel_learner.announce import Announcer
 from thumbwheel_learner.base import resolve_base
 from thumbwheel_learner.consume import Consumer, Stored, Trouble
+from thumbwheel_learner.forget import Forgetter
+from thumbwheel_learner.keys import ServiceKeys
 from thumbwheel_learner.live import live_parent
 from thumbwheel_learner.lock import exclusive
 from thumbwheel_learner.metrics import Metrics
 from thumbwheel_learner.publish import Publisher
 from thumbwheel_learner.rollout_http import ServiceRollouts, service_http
-from thumbwheel_learner.run import Runner, RunPlan, Stopped
+from thumbwheel_learner.run import FOLDER, Runner, RunPlan, Stopped
 from thumbwheel_learner.schedule import Schedule, Triggers
 from thumbwheel_learner.settings import Settings
 from thumbwheel_learner.status import StatusReporter
@@ -97,6 +100,9 @@ class Parts:
             self.engine, self.bus, store=settings.artifacts, key=self.key, promote=settings.promote
         )
         self.announcer = Announcer(self.engine, self.bus)
+        self.forgetter = Forgetter(self.engine, self.bus, runs=settings.data / FOLDER, data=settings.data)
+        self.http = service_http(settings.url, admin_key)
+        self.keys = ServiceKeys(self.http)
         self.consumer = Consumer(
             self.engine,
             self.bus,
@@ -109,6 +115,7 @@ class Parts:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.http.close()
         self.bus.close()
         self.engine.dispose()
 
@@ -117,7 +124,7 @@ class Parts:
         settings = self.settings
         working = [
             threading.Thread(target=part.run, args=(self.stop,), name=name)
-            for name, part in (("consume", self.consumer), ("announce", self.announcer))
+            for name, part in (("consume", self.consumer), ("announce", self.announcer), ("forget", self.forgetter))
         ]
         schedule: Schedule | None = None
         with self.metrics.serve(settings.metrics_port):
@@ -134,6 +141,7 @@ class Parts:
                 if schedule is not None:
                     schedule.stop()
                 self.announcer.wake()
+                self.forgetter.wake()
                 for thread in working:
                     thread.join()
                 self.reporter.resting("stopped", "stopped")
@@ -157,6 +165,7 @@ class Parts:
             base=self.fingerprint,
             min_labels=training.min_labels,
             max_prompts=training.max_prompts,
+            keys=self.keys,
         )
         live = live_parent(self.engine, settings.artifacts, self.key)
         return Schedule(
@@ -191,6 +200,8 @@ class Parts:
         self.metrics.stored(stored)
         if stored.dead_letters:
             self.announcer.wake()
+        if stored.records.get(ERASURES.name):
+            self.forgetter.wake()
 
     def _trouble(self, trouble: Trouble | None) -> None:
         self.metrics.trouble(trouble)

@@ -53,6 +53,7 @@ def recipe_of(training: Training) -> Recipe:
                 prompts=training.gate_prompts,
                 max_tokens=training.max_new_tokens,
                 min_judge_labels=training.gate_judge_labels,
+                min_win_rate=training.gate_win_rate,
                 max_kl=training.gate_max_kl,
                 max_kl_base=training.gate_max_kl_base,
             ),

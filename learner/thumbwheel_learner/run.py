@@ -12,9 +12,11 @@ from sqlalchemy.exc import OperationalError
 
 from thumbwheel.bus import BusUnavailable
 from thumbwheel.events import new_id, now_ms
-from thumbwheel_learner.dataset import Frozen, SnapshotDamaged, freeze, frozen_at
+from thumbwheel_learner.dataset import freeze
 from thumbwheel_learner.errors import LearnerError
+from thumbwheel_learner.keys import KeysAway, KeySource
 from thumbwheel_learner.progress import Progress
+from thumbwheel_learner.snapshots import Frozen, SnapshotDamaged, load
 from thumbwheel_learner.stage import STAGES, Parent, Stage, StageInput, StageOutcome, mark_done, outcome_of
 from thumbwheel_learner.store.runs import (
     add_result,
@@ -51,6 +53,8 @@ class RunPlan:
     """Fingerprint of the base model."""
     min_labels: int
     max_prompts: int
+    keys: KeySource
+    """Of the people whose words are in the store."""
     keep_runs: int = 5
     """Folders of finished runs that stay on disk."""
     max_attempts: int = 10
@@ -118,7 +122,7 @@ class Runner:
             outcome = self._do(run)
         except (Stopped, RunInterrupted):
             raise
-        except (BusUnavailable, OperationalError) as error:
+        except (BusUnavailable, KeysAway, OperationalError) as error:
             raise RunInterrupted(f"run {run.run_id} waits: {error}") from error
         except RunAbandoned as error:
             return self._finish(run, "abandoned", str(error))
@@ -168,12 +172,15 @@ class Runner:
         done = outcome_of(folder)
         if done is not None:
             try:
-                return frozen_at(self._plan.data, done.result["hash"]), done
+                frozen = load(self._plan.data, done.result["hash"], self._plan.keys)
             except SnapshotDamaged as error:
                 raise RunAbandoned(str(error)) from error
+            if frozen.erased:
+                raise RunAbandoned(f"{frozen.erased} of its examples were erased since; a new run leaves them out")
+            return frozen, done
         self._enter(run, STAGES[0])
         update_run(self._engine, run.run_id, frozen_ms=now_ms())
-        frozen = freeze(self._engine, self._plan.data, max_prompts=self._plan.max_prompts)
+        frozen = freeze(self._engine, self._plan.data, self._plan.keys, max_prompts=self._plan.max_prompts)
         labels = _labels(frozen.snapshot.counts)
         outcome = StageOutcome(result=_facts(frozen))
         if labels < self._plan.min_labels:

@@ -64,6 +64,9 @@ class Training:
     """`GATE_PROMPTS`: held-out prompts in the gate, at most."""
     gate_judge_labels: int = 0
     """`GATE_JUDGE_LABELS`: labels the judge must have, and as many to check it with."""
+    gate_win_rate: float = 0.0
+    """`GATE_WIN_RATE`: what the win rate against the live policy must be shown to be above; default 0.5. With less, an
+    update too small to be told from the live policy on so few prompts passes, and so may one that is slightly worse."""
     gate_max_kl: float = 0.0
     """`GATE_MAX_KL`: farthest from the live policy, nats per answer; a base model that SFT teaches to chat goes far."""
     gate_max_kl_base: float = 0.0
@@ -127,6 +130,8 @@ class Settings:
     def _validate(self) -> None:
         if not self.model:
             raise BadSetting("THUMBWHEEL_MODEL is not set: name the base model that the service serves")
+        if not 0 <= self.training.gate_win_rate < 1:
+            raise BadSetting(f"THUMBWHEEL_GATE_WIN_RATE is a share below 1, not {self.training.gate_win_rate}")
         if not self.database_url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
             raise BadSetting("THUMBWHEEL_LEARNER_DATABASE_URL must start with sqlite:/// or postgresql://")
         if ":memory:" in self.database_url or self.database_url == "sqlite:///":
@@ -215,6 +220,7 @@ def _training(given: Mapping[str, str]) -> Training:
         max_new_tokens=_number(given, "MAX_NEW_TOKENS", int, 0),
         gate_prompts=_number(given, "GATE_PROMPTS", int, 0),
         gate_judge_labels=_number(given, "GATE_JUDGE_LABELS", int, 0),
+        gate_win_rate=_number(given, "GATE_WIN_RATE", float, 0.0),
         gate_max_kl=_number(given, "GATE_MAX_KL", float, 0.0),
         gate_max_kl_base=_number(given, "GATE_MAX_KL_BASE", float, 0.0),
         threads=_number(given, "TRAIN_THREADS", int, 0),

@@ -10,6 +10,7 @@ import msgspec
 
 from thumbwheel import calls, types
 from thumbwheel.async_resources import (
+    AsyncErasuresResource,
     AsyncFeedbackResource,
     AsyncLearnerResource,
     AsyncPoliciesResource,
@@ -65,6 +66,7 @@ class AsyncClient:
         self.feedback = AsyncFeedbackResource(self)
         self.turns = AsyncTurnsResource(self)
         self.policies = AsyncPoliciesResource(self)
+        self.erasures = AsyncErasuresResource(self)
         self.learner = AsyncLearnerResource(self)
 
     @property

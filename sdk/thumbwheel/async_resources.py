@@ -1,4 +1,4 @@
-"""What `AsyncClient` groups under `feedback`, `turns`, `policies` and `learner`."""
+"""What `AsyncClient` groups under `feedback`, `turns`, `policies`, `erasures` and `learner`."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Literal, Protocol, TypeVar, Unpack
@@ -219,6 +219,29 @@ class AsyncPoliciesResource:
     async def rollback(self, version: str | None = None) -> types.PolicyList:
         """Go back to `version`, or to the one that was live before."""
         return await self._send(calls.rollback(version))
+
+
+class AsyncErasuresResource:
+    """Forgetting people; needs an admin key."""
+
+    def __init__(self, sender: AsyncSender) -> None:
+        self._send = sender.send
+
+    async def user(self, user: str) -> types.Erasure:
+        """Erase a user everywhere; where nothing is left, the receipt of the last time."""
+        return await self._send(calls.erase_user(user))
+
+    async def conversation(self, conversation_id: str) -> types.Erasure:
+        """Erase a conversation in which nobody has a name."""
+        return await self._send(calls.erase_conversation(conversation_id))
+
+    async def list(self) -> types.ErasureList:
+        """The receipts, newest first."""
+        return await self._send(calls.erasures())
+
+    async def get(self, erasure_id: str) -> types.Erasure:
+        """How far an erasure has come."""
+        return await self._send(calls.erasure(erasure_id))
 
 
 class AsyncLearnerResource:

@@ -52,6 +52,8 @@ _batch = _reader(types.FeedbackBatchResult)
 _turn = _reader(types.Turn)
 _turn_page = _reader(types.TurnPage)
 _policies = _reader(types.PolicyList)
+_erasure = _reader(types.Erasure)
+_erasures = _reader(types.ErasureList)
 _policy = _reader(types.PolicyVersion)
 _status = _reader(types.ServiceStatus)
 _command = _reader(types.LearnerCommandIn)
@@ -188,6 +190,27 @@ def promote(version: str) -> Call[types.PolicyList]:
 def rollback(version: str | None) -> Call[types.PolicyList]:
     """`POST /v1/policies/rollback`."""
     return _post(routes.POLICY_ROLLBACK, types.RollbackIn(version=version), _policies)
+
+
+def erase_user(user: str) -> Call[types.Erasure]:
+    """`DELETE /v1/users/{user}`."""
+    return Call(method="DELETE", path=_fill(routes.USER, user=user), read=_erasure, repeatable=True)
+
+
+def erase_conversation(conversation_id: str) -> Call[types.Erasure]:
+    """`DELETE /v1/conversations/{conversation_id}`."""
+    path = _fill(routes.CONVERSATION, conversation_id=conversation_id)
+    return Call(method="DELETE", path=path, read=_erasure, repeatable=True)
+
+
+def erasures() -> Call[types.ErasureList]:
+    """`GET /v1/erasures`."""
+    return _get(routes.ERASURES, _erasures)
+
+
+def erasure(erasure_id: str) -> Call[types.Erasure]:
+    """`GET /v1/erasures/{erasure_id}`."""
+    return _get(_fill(routes.ERASURE, erasure_id=erasure_id), _erasure)
 
 
 def status() -> Call[types.ServiceStatus]:

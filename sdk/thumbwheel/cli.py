@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 GROUP = "thumbwheel.commands"
 OWN = {
     "chat": "thumbwheel.commands.chat",
+    "erase": "thumbwheel.commands.erase",
     "export": "thumbwheel.commands.exports",
     "import": "thumbwheel.commands.imports",
     "policies": "thumbwheel.commands.policies",

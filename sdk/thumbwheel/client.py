@@ -14,7 +14,7 @@ from thumbwheel.chat import ChatChunk, ChatResult, StreamState
 from thumbwheel.connection import LIMITS, Connection, answered, connection
 from thumbwheel.errors import ApiError, StreamBroken, TimedOut
 from thumbwheel.raw import RawClient
-from thumbwheel.resources import FeedbackResource, LearnerResource, PoliciesResource, TurnsResource
+from thumbwheel.resources import ErasuresResource, FeedbackResource, LearnerResource, PoliciesResource, TurnsResource
 from thumbwheel.retry import Backoff, error_of, failure_of, next_delay
 
 T = TypeVar("T")
@@ -60,6 +60,7 @@ class Client:
         self.feedback = FeedbackResource(self)
         self.turns = TurnsResource(self)
         self.policies = PoliciesResource(self)
+        self.erasures = ErasuresResource(self)
         self.learner = LearnerResource(self)
 
     @property

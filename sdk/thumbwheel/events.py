@@ -12,7 +12,17 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from thumbwheel.types import Feedback, LearnerStatus, Message, Metadata, Sampling, TurnChoice, TurnStatus
+from thumbwheel.types import (
+    AffectedVersion,
+    Feedback,
+    Kind,
+    LearnerStatus,
+    Message,
+    Metadata,
+    Sampling,
+    TurnChoice,
+    TurnStatus,
+)
 
 DEFAULT_TENANT = "default"
 
@@ -31,7 +41,8 @@ POLICIES = Topic(name="thumbwheel.policies", partitions=1, compacted=True)
 CONTROL = Topic(name="thumbwheel.control", partitions=1, compacted=False)
 LEARNER = Topic(name="thumbwheel.learner", partitions=1, compacted=True)
 DEAD_LETTERS = Topic(name="thumbwheel.dead-letters", partitions=1, compacted=True)
-TOPICS: dict[str, Topic] = {t.name: t for t in (TURNS, FEEDBACK, POLICIES, CONTROL, LEARNER, DEAD_LETTERS)}
+ERASURES = Topic(name="thumbwheel.erasures", partitions=1, compacted=False)
+TOPICS: dict[str, Topic] = {t.name: t for t in (TURNS, FEEDBACK, POLICIES, CONTROL, LEARNER, DEAD_LETTERS, ERASURES)}
 
 
 class TurnCompleted(Struct, frozen=True, kw_only=True, tag="turn_completed", tag_field="type"):
@@ -76,6 +87,67 @@ class FeedbackRecorded(Struct, frozen=True, kw_only=True, tag="feedback_recorded
     answer: str | None = None
     other_answer: str | None = None
     turn_created_ms: int | None = None
+    schema_version: int = 1
+
+
+class TurnSealed(Struct, frozen=True, kw_only=True, tag="turn_sealed", tag_field="type"):
+    """A turn as it travels (topic turns, key conversation id): what it needs to be filed, and the rest in a box.
+
+    `box` opens to the JSON of a `TurnCompleted` under the name `turn/<completion_id>`; see `thumbwheel.sealed`.
+    """
+
+    completion_id: str
+    conversation_id: str
+    policy_version: str
+    status: TurnStatus
+    origin: Literal["chat", "import"]
+    created_ms: int
+    finished_ms: int
+    box: bytes
+    schema_version: int = 1
+
+
+class FeedbackSealed(Struct, frozen=True, kw_only=True, tag="feedback_sealed", tag_field="type"):
+    """Feedback as it travels (topic feedback, key feedback id): what it needs to be filed, and the rest in a box.
+
+    `box` opens to the JSON of a `FeedbackRecorded` under the name `feedback/<feedback_id>/<revision>`.
+    """
+
+    feedback_id: str
+    revision: int
+    retracted: bool
+    kind: Kind
+    created_ms: int
+    completion_id: str | None = None
+    conversation_id: str | None = None
+    policy_version: str | None = None
+    turn_status: TurnStatus | None = None
+    box: bytes
+    schema_version: int = 1
+
+
+class PersonErased(Struct, frozen=True, kw_only=True, tag="person_erased", tag_field="type"):
+    """Something is to be forgotten (topic erasures, key erasure id): who holds anything under these keys drops it.
+
+    The keys are destroyed; what is left of their boxes anywhere cannot be read.
+    """
+
+    erasure_id: str
+    keys: list[str]
+    created_ms: int
+    by_age: bool = False
+    """It was too old to be kept, and nobody asked for it: people may have newer keys."""
+    schema_version: int = 1
+
+
+class ErasureApplied(Struct, frozen=True, kw_only=True, tag="erasure_applied", tag_field="type"):
+    """The learner has forgotten too, and says what had been made of it (topic erasures, key `applied/<erasure id>`)."""
+
+    erasure_id: str
+    turns: int
+    feedback: int
+    versions: list[AffectedVersion]
+    created_ms: int
     schema_version: int = 1
 
 
@@ -169,6 +241,10 @@ class DeadLetterSettled(Struct, frozen=True, kw_only=True, tag="dead_letter_sett
 Event = (
     TurnCompleted
     | FeedbackRecorded
+    | TurnSealed
+    | FeedbackSealed
+    | PersonErased
+    | ErasureApplied
     | PolicyPublished
     | PolicyRouted
     | PolicyRejected
@@ -223,10 +299,14 @@ def decode(value: bytes) -> Envelope:
 def topic_and_key(event: Event) -> tuple[Topic, str]:
     """Where an event goes and by what it is ordered (and compacted)."""
     match event:
-        case TurnCompleted():
+        case TurnCompleted() | TurnSealed():
             return TURNS, event.conversation_id
-        case FeedbackRecorded():
+        case FeedbackRecorded() | FeedbackSealed():
             return FEEDBACK, event.feedback_id
+        case PersonErased():
+            return ERASURES, event.erasure_id
+        case ErasureApplied():
+            return ERASURES, f"applied/{event.erasure_id}"
         case PolicyPublished():
             return POLICIES, f"published/{event.version}"
         case PolicyRejected():

@@ -8,6 +8,7 @@
     DELETE /internal/candidates/{name}                     unload it
     POST   /internal/rollouts                              sample at low priority   RolloutRequest -> RolloutResult
     GET    /internal/route                                                          -> PolicyList
+    POST   /internal/keys                                  keys of sealed events    KeysWanted -> Keys
 
 All bodies are MessagePack (`application/msgpack`): token ids and log-probabilities are many and exact.
 """
@@ -144,3 +145,15 @@ class RolloutResult(Struct, frozen=True):
     completions: list[list[Sampled]]
     policy: str
     seconds: float
+
+
+class KeysWanted(Struct, frozen=True):
+    """Ids of keys that boxes name."""
+
+    ids: Annotated[list[Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]], Meta(min_length=1, max_length=10_000)]
+
+
+class Keys(Struct, frozen=True):
+    """Those that there are, to be kept in memory only; the others were destroyed."""
+
+    keys: dict[str, bytes]

@@ -83,6 +83,14 @@ class _RawTurns:
         self.get = raw(of.get)
 
 
+class _RawErasures:
+    def __init__(self, of: resources.ErasuresResource) -> None:
+        self.user = raw(of.user)
+        self.conversation = raw(of.conversation)
+        self.list = raw(of.list)
+        self.get = raw(of.get)
+
+
 class _RawPolicies:
     def __init__(self, of: resources.PoliciesResource) -> None:
         self.list = raw(of.list)
@@ -107,6 +115,7 @@ class RawClient:
         self.feedback = _RawFeedback(of.feedback)
         self.turns = _RawTurns(of.turns)
         self.policies = _RawPolicies(of.policies)
+        self.erasures = _RawErasures(of.erasures)
         self.learner = _RawLearner(of.learner)
 
 
@@ -130,6 +139,14 @@ class _AsyncRawFeedback:
 class _AsyncRawTurns:
     def __init__(self, of: async_resources.AsyncTurnsResource) -> None:
         self.create = async_raw(of.create)
+        self.get = async_raw(of.get)
+
+
+class _AsyncRawErasures:
+    def __init__(self, of: async_resources.AsyncErasuresResource) -> None:
+        self.user = async_raw(of.user)
+        self.conversation = async_raw(of.conversation)
+        self.list = async_raw(of.list)
         self.get = async_raw(of.get)
 
 
@@ -157,4 +174,5 @@ class AsyncRawClient:
         self.feedback = _AsyncRawFeedback(of.feedback)
         self.turns = _AsyncRawTurns(of.turns)
         self.policies = _AsyncRawPolicies(of.policies)
+        self.erasures = _AsyncRawErasures(of.erasures)
         self.learner = _AsyncRawLearner(of.learner)

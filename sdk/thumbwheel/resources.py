@@ -1,4 +1,4 @@
-"""What `Client` groups under `feedback`, `turns`, `policies` and `learner`."""
+"""What `Client` groups under `feedback`, `turns`, `policies`, `erasures` and `learner`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol, TypeVar, Unpack
@@ -215,6 +215,29 @@ class PoliciesResource:
     def rollback(self, version: str | None = None) -> types.PolicyList:
         """Go back to `version`, or to the one that was live before."""
         return self._send(calls.rollback(version))
+
+
+class ErasuresResource:
+    """Forgetting people; needs an admin key."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._send = sender.send
+
+    def user(self, user: str) -> types.Erasure:
+        """Erase a user everywhere; where nothing is left, the receipt of the last time."""
+        return self._send(calls.erase_user(user))
+
+    def conversation(self, conversation_id: str) -> types.Erasure:
+        """Erase a conversation in which nobody has a name."""
+        return self._send(calls.erase_conversation(conversation_id))
+
+    def list(self) -> types.ErasureList:
+        """The receipts, newest first."""
+        return self._send(calls.erasures())
+
+    def get(self, erasure_id: str) -> types.Erasure:
+        """How far an erasure has come."""
+        return self._send(calls.erasure(erasure_id))
 
 
 class LearnerResource:

@@ -13,6 +13,10 @@ POST   /v1/turns                       TurnIn                             -> Tur
 GET    /v1/turns                       ?completion_id*&conversation_id&user&policy_version
                                        &since&until&cursor&limit          -> TurnPage
 GET    /v1/turns/{completion_id}                                          -> Turn
+DELETE /v1/users/{user}                                         (admin)   -> Erasure
+DELETE /v1/conversations/{conversation_id}                      (admin)   -> Erasure
+GET    /v1/erasures                                             (admin)   -> ErasureList
+GET    /v1/erasures/{erasure_id}                                (admin)   -> Erasure
 GET    /v1/status                                                         -> ServiceStatus
 GET    /v1/policies                                             (admin)   -> PolicyList
 POST   /v1/policies/{version}/promote                           (admin)   -> PolicyList
@@ -30,6 +34,10 @@ FEEDBACK_ONE = "/v1/feedback/{feedback_id}"
 FEEDBACK_HISTORY = "/v1/feedback/{feedback_id}/history"
 TURNS = "/v1/turns"
 TURN = "/v1/turns/{completion_id}"
+USER = "/v1/users/{user}"
+CONVERSATION = "/v1/conversations/{conversation_id}"
+ERASURES = "/v1/erasures"
+ERASURE = "/v1/erasures/{erasure_id}"
 STATUS = "/v1/status"
 POLICIES = "/v1/policies"
 POLICY = "/v1/policies/{version}"

@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -14,9 +14,7 @@ from sqlmodel import Session
 
 import thumbwheel
 from thumbwheel.artifact import signing_key
-from thumbwheel.bus import EventBus
-from thumbwheel.bus.connect import connect_bus
-from thumbwheel.events import POLICIES, new_id
+from thumbwheel.events import POLICIES
 from thumbwheel_service import idempotency, openapi
 from thumbwheel_service.admin.service import LearnerCommands
 from thumbwheel_service.auth import keys
@@ -26,28 +24,22 @@ from thumbwheel_service.chat.losses import lose_earlier
 from thumbwheel_service.chat.presence import Presence
 from thumbwheel_service.chat.recorder import TurnRecorder
 from thumbwheel_service.chat.service import ChatService
+from thumbwheel_service.core import Core, make_core, make_redactor
 from thumbwheel_service.db.migrate import open_database
-from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.docs_page import DocsPage
 from thumbwheel_service.engine.protocol import PolicyEngine
+from thumbwheel_service.erasure.follower import follow_erasures
 from thumbwheel_service.feedback.service import FeedbackService
 from thumbwheel_service.http import EXCEPTION_HANDLERS
-from thumbwheel_service.log.follow import BusFollower, Follower, LogFollower
 from thumbwheel_service.log.relay import Relay
 from thumbwheel_service.log.retention import Retention, retention_of
-from thumbwheel_service.log.service import LogService
-from thumbwheel_service.log.signal import LogSignal
 from thumbwheel_service.metrics import Metrics
-from thumbwheel_service.owner import Owner
 from thumbwheel_service.policies.artifacts import ArtifactShelf
 from thumbwheel_service.policies.candidates import CandidateService
 from thumbwheel_service.policies.follower import PolicyFollower
 from thumbwheel_service.policies.router import Router
 from thumbwheel_service.policies.service import PolicyService
-from thumbwheel_service.redaction.kinds import built_in
-from thumbwheel_service.redaction.patterns import load_patterns
-from thumbwheel_service.redaction.redactor import Redactor
 from thumbwheel_service.requests import RequestStamp
 from thumbwheel_service.routers import routers
 from thumbwheel_service.settings import Settings
@@ -56,30 +48,10 @@ from thumbwheel_service.status.letters import DeadLetterView
 from thumbwheel_service.status.service import StatusService
 from thumbwheel_service.turns.service import TurnService
 
-if TYPE_CHECKING:
-    from thumbwheel.bus.kafka import KafkaBus
-
 _PURGE_SECONDS = 3600.0
 _LAG_SECONDS = 10.0
 _LEASES = 3
 """So many leases long a process may be quiet before its chats are given up, which cannot be taken back."""
-
-
-class Core(NamedTuple):
-    """What every part stands on."""
-
-    database: Engine
-    writer: Writer
-    reader: Reader
-    log: LogService
-    follower: Follower
-    metrics: Metrics
-    redactor: Redactor
-    bus: EventBus | None
-    """Kafka, or None when the log table is the bus."""
-    relay: Relay | None
-    owner: Owner
-    """Of the turns that this process generates, and of what it carries to Kafka."""
 
 
 class Answering(NamedTuple):
@@ -106,11 +78,11 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
 
     Opens and migrates the database and writes the admin key on the first start. Raises `ConfigurationError`.
     """
-    redactor = _redactor(settings)
+    redactor = make_redactor(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
     database = open_database(settings.database_url)
     _admit(database, settings)
-    core = _core(settings, database, redactor)
+    core = make_core(settings, database, redactor)
     answering = _answering(settings, core, engine)
     watching = _watching(settings, core)
     services = _services(settings, core, answering, watching)
@@ -141,9 +113,13 @@ async def _alive(
 ) -> AsyncIterator[None]:
     """From the start of the service to its end; everything is stopped in the reverse order."""
     async with AsyncExitStack() as stack:
+        stack.callback(core.key_store.close)
+        stack.callback(core.key_thread.close)
         stack.callback(core.database.dispose)
         stack.callback(core.reader.close)
         stack.push_async_callback(asyncio.to_thread, core.writer.close)
+        await core.erasures.reconcile()
+        await core.age.expire()
         core.metrics.lost_turns.inc(await lose_earlier(core.writer, core.owner))
         stack.push_async_callback(answering.engine.stop)
         await answering.engine.start()
@@ -154,39 +130,6 @@ async def _alive(
         await stack.enter_async_context(running(jobs))
         stack.push_async_callback(answering.chats.drain, drain_seconds)
         yield
-
-
-def _core(settings: Settings, database: Engine, redactor: Redactor) -> Core:
-    writer, reader = Writer(database, capacity=settings.limits.writes_waiting), Reader(database)
-    signal, metrics = LogSignal(), Metrics()
-    writer.on_commit(signal.committed)
-    writer.observe(metrics.committed)
-    redactor.observe(metrics.redacted)
-    metrics.watch_writer(lambda: writer.depth)
-    log = LogService(writer, reader, signal)
-    owner = Owner(settings.replica, new_id("boot"))
-    bus = relay = None
-    follower: Follower = LogFollower(log)
-    if settings.bus == "kafka":
-        bus = _kafka(settings)
-        follower = BusFollower(bus)
-        relay = Relay(
-            bus,
-            writer,
-            reader,
-            signal,
-            owner,
-            make_topics=bus.ensure_topics,
-            lease_seconds=settings.lease_seconds,
-        )
-        relay.observe(metrics.relay_attempted)
-    return Core(database, writer, reader, log, follower, metrics, redactor, bus, relay, owner)
-
-
-def _redactor(settings: Settings) -> Redactor:
-    """Patterns of one's own come first: they know more than ours. Raises `BadPattern`."""
-    own = [] if settings.redact_patterns is None else load_patterns(settings.redact_patterns)
-    return Redactor([*own, *built_in(settings.redact)], settings.redact_fields)
 
 
 def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answering:
@@ -233,6 +176,7 @@ def _services(settings: Settings, core: Core, answering: Answering, watching: Wa
         "candidate_service": answering.candidates,
         "feedback_service": FeedbackService(core.writer, core.reader, core.metrics, core.redactor),
         "turn_service": TurnService(core.writer, core.reader, core.redactor),
+        "erasure_service": core.erasures,
         "log_service": core.log,
         "learner_commands": LearnerCommands(core.writer),
         "status_service": status,
@@ -250,20 +194,14 @@ def _jobs(core: Core, answering: Answering, watching: Watching) -> dict[str, Job
         "candidates": answering.candidates.watch_idle,
         "presence": answering.presence.run,
         "log": watching.retention.run,
+        "erasures": core.erasures.run,
+        "retention": core.age.run,
+        "erasures heard": functools.partial(follow_erasures, core.follower, core.erasures, core.metrics),
     }
     if core.relay is not None:
         jobs["relay"] = core.relay.run
         jobs["relay lag"] = functools.partial(_measure_lag, core.relay, core.metrics)
     return jobs
-
-
-def _kafka(settings: Settings) -> "KafkaBus":
-    return connect_bus(
-        "kafka",
-        bootstrap=settings.kafka_bootstrap,
-        kafka_options=settings.kafka_options,
-        client_id="thumbwheel-service",
-    )
 
 
 def _admit(database: Engine, settings: Settings) -> None:

@@ -5,15 +5,19 @@ so of two requests under one key the second finds what the first stored.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import MappingProxyType
 from typing import NamedTuple
 
 from litestar import Response
 from sqlalchemy import bindparam, delete, insert, select
-from sqlmodel import Session
 
-from thumbwheel import routes
+from thumbwheel import box, routes
+from thumbwheel.box import Secrets
 from thumbwheel.events import now_ms
+from thumbwheel_service.db.keyring import PersonErased
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import IdempotencyRow, table_of
 from thumbwheel_service.errors import BadInput, Unprocessable
 from thumbwheel_service.http import AnyRequest, answer
@@ -27,7 +31,11 @@ _mine = (_table.c.tenant == bindparam("tenant")) & (_table.c.key == bindparam("k
 _FIND = select(_table.c.digest, _table.c.status, _table.c.body, _table.c.expires_ms).where(_mine)
 _FORGET = delete(_table).where(_mine)
 _REMEMBER = insert(_table)
+_KNOWN = select(_table.c.key).where(
+    _table.c.tenant == bindparam("tenant"), _table.c.key.in_(bindparam("keys", expanding=True))
+)
 _MAX_LENGTH = 255
+NO_KEYS: Secrets = MappingProxyType({})
 
 
 class BadKey(BadInput):
@@ -55,6 +63,8 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+    keys: Secrets = NO_KEYS
+    """Of everybody whose words the body repeats: it is kept sealed under them."""
     replayed: bool = False
 
 
@@ -72,7 +82,8 @@ def once(request: AnyRequest, tenant: str, body: bytes) -> Once | None:
 def apply_once(session: Session, request: Once | None, work: Callable[[Session], Answer]) -> Answer:
     """Answer from the record, or do `work` and record its answer; what `work` raises is not recorded.
 
-    Raises `KeyReused` when the key came before with another request.
+    An answer that repeats the words of somebody who has been erased since is no answer any more. Raises `KeyReused`
+    when the key came before with another request.
     """
     if request is None:
         return work(session)
@@ -83,13 +94,37 @@ def apply_once(session: Session, request: Once | None, work: Callable[[Session],
     if stored is not None and stored.expires_ms > now:
         if stored.digest != request.digest:
             raise KeyReused("this idempotency key was used with another request", field="Idempotency-Key")
-        return Answer(stored.status, stored.body, replayed=True)
+        with suppress(PersonErased):
+            return Answer(stored.status, session.opened(stored.body, _name(request)), replayed=True)
     if stored is not None:
         connection.execute(_FORGET, mine)
     result = work(session)
-    row = request._asdict() | {"status": result.status, "body": result.body}
-    connection.execute(_REMEMBER, row | {"expires_ms": now + EXPIRY_HOURS * 3_600_000})
+    remember(session, [(request, result)])
     return result
+
+
+def known(session: Session, tenant: str, keys: Sequence[str]) -> set[str]:
+    """Those of the keys under which something was asked before, expired or not."""
+    return set(session.connection().execute(_KNOWN, {"tenant": tenant, "keys": list(keys)}).scalars())
+
+
+def remember(session: Session, answered: Sequence[tuple[Once, Answer]]) -> None:
+    """Record answers to requests whose keys are new."""
+    expires = now_ms() + EXPIRY_HOURS * 3_600_000
+    rows = [
+        once._asdict() | {"status": answer.status, "body": _sealed(once, answer), "expires_ms": expires}
+        for once, answer in answered
+    ]
+    if rows:
+        session.connection().execute(_REMEMBER, rows)
+
+
+def _sealed(once: Once, answer: Answer) -> bytes:
+    return box.seal(answer.body, answer.keys, _name(once)) if answer.keys else answer.body
+
+
+def _name(once: Once) -> str:
+    return f"idempotency/{once.tenant}/{once.key}"
 
 
 def respond(result: Answer, request: Once | None) -> Response[bytes]:

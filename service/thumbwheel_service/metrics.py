@@ -51,6 +51,9 @@ class Metrics:
         self.dead_letters = Gauge(
             "thumbwheel_dead_letters_open", "Dead letters that nobody has settled, by source", ["topic"], registry=r
         )
+        self.expired = Counter("thumbwheel_expired", "Turns and feedback removed for their age", registry=r)
+        self.erasures_open = Gauge("thumbwheel_erasures_open", "Erasures that are not complete", registry=r)
+        self.erasures_late = Gauge("thumbwheel_erasures_late", "Those of them past their deadline", registry=r)
         self.log_records = Gauge("thumbwheel_log_records", "Records of turns, feedback and control kept", registry=r)
         self.log_first = Gauge(
             "thumbwheel_log_first_offset", "Lowest offset still there", ["topic", "partition"], registry=r

@@ -8,6 +8,7 @@ from thumbwheel_service.auth.guard import require
 from thumbwheel_service.auth.rates import Rates
 from thumbwheel_service.auth.service import KeyAuthenticator
 from thumbwheel_service.chat import routes as chat_routes
+from thumbwheel_service.erasure import routes as erasure_routes
 from thumbwheel_service.feedback import routes as feedback_routes
 from thumbwheel_service.log import routes as log_routes
 from thumbwheel_service.policies import routes as policy_routes
@@ -22,8 +23,8 @@ def routers(limits: Limits, authenticator: KeyAuthenticator) -> list[ControllerR
     caller = [require(authenticator, "chat", _rates(limits.calls_per_minute))]
     admin = [require(authenticator, "admin")]
     callers = [*feedback_routes.HANDLERS, *turn_routes.HANDLERS, *status_routes.HANDLERS]
-    admins = [*admin_routes.HANDLERS, *policy_routes.HANDLERS]
-    internal = [*log_routes.HANDLERS, *policy_routes.INTERNAL_HANDLERS]
+    admins = [*admin_routes.HANDLERS, *policy_routes.HANDLERS, *erasure_routes.HANDLERS]
+    internal = [*log_routes.HANDLERS, *policy_routes.INTERNAL_HANDLERS, *erasure_routes.INTERNAL_HANDLERS]
     return [
         Router("/", route_handlers=status_routes.PUBLIC_HANDLERS),
         Router("/", route_handlers=chat_routes.HANDLERS, guards=chat, request_max_body_size=limits.chat_body_bytes),

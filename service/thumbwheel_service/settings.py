@@ -50,6 +50,15 @@ class Settings:
     """`DATA`: folder of the state: database, keys, artifacts."""
     database_url: str = ""
     """`DATABASE_URL`: `sqlite:///…` or `postgresql://…`; default a SQLite file in `DATA`."""
+    keys_database_url: str = ""
+    """`KEYS_DATABASE_URL`: where the keys lie that seal people's words; default `keys.db` beside a SQLite
+    database, or the schema `thumbwheel_keys` of a PostgreSQL `DATABASE_URL`. Back it up apart from the rest; see
+    [privacy](privacy.md)."""
+    erasure_days: float = 7.0
+    """`ERASURE_DAYS`: the deadline that the receipt of an erasure names; later than that is an alarm."""
+    retention_days: float = 0.0
+    """`RETENTION_DAYS`: turns and feedback older than that are removed, and every copy of them becomes unreadable;
+    0: they stay."""
     host: str = "127.0.0.1"
     """`HOST`: address to listen on; anything but loopback needs a chat key."""
     port: int = 8000
@@ -97,6 +106,8 @@ class Settings:
         fill(self, "data", self.data.absolute())
         if not self.database_url:
             fill(self, "database_url", f"sqlite:///{self.data / 'service.db'}")
+        if not self.keys_database_url:
+            fill(self, "keys_database_url", _beside(self.database_url))
         if self.artifacts == Path():
             fill(self, "artifacts", self.data / "artifacts")
         if self.signing_key_file == Path():
@@ -110,10 +121,14 @@ class Settings:
         self._validate()
 
     def _validate(self) -> None:
-        if not self.database_url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
-            raise BadSetting("THUMBWHEEL_DATABASE_URL must start with sqlite:/// or postgresql://")
-        if ":memory:" in self.database_url or self.database_url == "sqlite:///":
-            raise BadSetting("THUMBWHEEL_DATABASE_URL must name a file: what is in memory only is lost feedback")
+        _check_database("DATABASE_URL", self.database_url)
+        _check_database("KEYS_DATABASE_URL", self.keys_database_url)
+        if self.keys_database_url == self.database_url and self.database_url.startswith("sqlite"):
+            raise BadSetting("THUMBWHEEL_KEYS_DATABASE_URL must be another file: a back-up must not hold the keys")
+        if not 0 <= self.retention_days < math.inf:
+            raise BadSetting(f"THUMBWHEEL_RETENTION_DAYS must be 0 (for ever) or positive, not {self.retention_days}")
+        if not 0 < self.erasure_days < math.inf:
+            raise BadSetting(f"THUMBWHEEL_ERASURE_DAYS must be positive, not {self.erasure_days}")
         if not 0 <= self.port <= 65535:
             raise BadSetting(f"THUMBWHEEL_PORT must lie between 0 and 65535, not {self.port}")
         if self.bus == "kafka" and not self.kafka_bootstrap:
@@ -145,6 +160,20 @@ class Settings:
             return False
 
 
+def _beside(database_url: str) -> str:
+    """Where keys lie unless somebody says otherwise: replicas that share a database find the same ones."""
+    if not database_url.startswith("sqlite:///"):
+        return database_url
+    return f"sqlite:///{Path(database_url.removeprefix('sqlite:///')).parent / 'keys.db'}"
+
+
+def _check_database(name: str, url: str) -> None:
+    if not url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
+        raise BadSetting(f"THUMBWHEEL_{name} must start with sqlite:/// or postgresql://")
+    if ":memory:" in url or url == "sqlite:///":
+        raise BadSetting(f"THUMBWHEEL_{name} must name a file: what is in memory only is lost feedback")
+
+
 _LIMITS: dict[str, tuple[str, type[int] | type[float]]] = {
     "MAX_BODY_BYTES": ("body_bytes", int),
     "MAX_CHAT_BODY_BYTES": ("chat_body_bytes", int),
@@ -167,6 +196,9 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         data=Path(given.get("DATA", ".thumbwheel")).expanduser(),
         database_url=given.get("DATABASE_URL", ""),
+        keys_database_url=given.get("KEYS_DATABASE_URL", ""),
+        erasure_days=_number(given, "ERASURE_DAYS", float, 7.0),
+        retention_days=_number(given, "RETENTION_DAYS", float, 0.0),
         host=given.get("HOST", "127.0.0.1"),
         port=_number(given, "PORT", int, 8000),
         model=given.get("MODEL"),

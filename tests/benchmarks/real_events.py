@@ -3,8 +3,10 @@
 import random
 from typing import Any
 
+from thumbwheel.box import KEY_BYTES
 from thumbwheel.bus import NewRecord
 from thumbwheel.events import FEEDBACK, TURNS, FeedbackRecorded, TurnCompleted, encode, wrap
+from thumbwheel.sealed import seal_feedback, seal_turn
 from thumbwheel.types import Sampling, Thumb, TurnChoice
 
 _WORDS = "the parcel your order arrives Friday please refund we have it not found invoice account tomorrow".split()
@@ -21,6 +23,8 @@ _SAMPLING = Sampling(
 _NUMBER = "@@@@@@@@"
 """Stands for the number of an event where it is written into the bytes of a template."""
 _draw = random.Random(7)
+_KEYS = {"0" * 32: b"k" * KEY_BYTES}
+"""The boxes hold the template's number, and nobody opens them here."""
 
 
 def _text(words: int) -> str:
@@ -64,7 +68,7 @@ def _turn(place: int) -> bytes:
         prompt_token_ids=_draw.choices(range(100_000), k=230),
         sampling=_SAMPLING,
     )
-    return encode(wrap(turn, event_id=f"ev-turn-{_NUMBER}"))
+    return encode(wrap(seal_turn(turn, _KEYS), event_id=f"ev-turn-{_NUMBER}"))
 
 
 def _thumb(place: int, revision: int) -> bytes:
@@ -83,7 +87,7 @@ def _thumb(place: int, revision: int) -> bytes:
         answer=ANSWERS[place],
         turn_created_ms=1_750_000_000_000,
     )
-    return encode(wrap(event, event_id=f"ev-thumb-{_NUMBER}-{revision}"))
+    return encode(wrap(seal_feedback(event, _KEYS), event_id=f"ev-thumb-{_NUMBER}-{revision}"))
 
 
 _TURNS = [_turn(place) for place in range(64)]

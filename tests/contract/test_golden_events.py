@@ -11,16 +11,20 @@ from thumbwheel.events import (
     DeadLettered,
     DeadLetterSettled,
     Envelope,
+    ErasureApplied,
     Event,
     FeedbackRecorded,
+    FeedbackSealed,
     LearnerCommand,
     LearnerReported,
+    PersonErased,
     PolicyPublished,
     PolicyRejected,
     PolicyRouted,
     TurnCompleted,
+    TurnSealed,
 )
-from thumbwheel.types import Comparison, LearnerStatus, Sampling, StoredOffsets, Thumb, TurnChoice
+from thumbwheel.types import AffectedVersion, Comparison, LearnerStatus, Sampling, StoredOffsets, Thumb, TurnChoice
 
 GOLDEN = Path(__file__).parent / "golden"
 MESSAGES: list[dict[str, Any]] = [
@@ -112,6 +116,36 @@ NOW: dict[str, Event] = {
         answer="On",
         other_answer="It left today.",
         turn_created_ms=1_700_000_000_000,
+    ),
+    "turn_sealed": TurnSealed(
+        completion_id="chatcmpl-1",
+        conversation_id="conv-1",
+        policy_version="v3",
+        status="complete",
+        origin="chat",
+        created_ms=1_700_000_000_000,
+        finished_ms=1_700_000_000_900,
+        box=b"\x01\x00\x01 sealed",
+    ),
+    "feedback_sealed": FeedbackSealed(
+        feedback_id="fb-1",
+        revision=2,
+        retracted=False,
+        kind="thumb",
+        created_ms=1_700_000_001_000,
+        completion_id="chatcmpl-1",
+        conversation_id="conv-1",
+        policy_version="v3",
+        turn_status="complete",
+        box=b"\x01\x00\x01 sealed",
+    ),
+    "person_erased": PersonErased(erasure_id="er-1", keys=["0" * 32, "1" * 32], created_ms=1_700_000_011_000),
+    "erasure_applied": ErasureApplied(
+        erasure_id="er-1",
+        turns=3,
+        feedback=2,
+        versions=[AffectedVersion(version="v4", examples=5, share=0.125, inherited=True)],
+        created_ms=1_700_000_012_000,
     ),
     "policy_published": PolicyPublished(
         version="v4", artifact="v4", manifest_sha256="ab" * 32, created_ms=1_700_000_003_000, promote="manual"

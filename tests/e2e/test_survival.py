@@ -20,7 +20,9 @@ from thumbwheel.types import LearnerStatus
 from thumbwheel_demo.run.background import live_scenarios
 from thumbwheel_demo.run.desk import Desk, DeskPlan
 from thumbwheel_demo.satisfaction import judge
-from thumbwheel_learner.dataset import frozen_at
+from thumbwheel_learner.snapshots import load
+from thumbwheel_service.db.engine import connect
+from thumbwheel_service.db.key_store import SqlKeyStore
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 SETTINGS = {
@@ -182,7 +184,9 @@ async def test_the_next_run_learns_from_all_of_it_once(desk: Desk, client: Async
     ended = await learner_is(
         client, lambda s: s.state == "idle" and s.last_run.get("run_id") != known, 300, "one more run"
     )
-    frozen = frozen_at(desk.plan.data, ended.last_run["snapshot"])
+    keys = SqlKeyStore(connect(f"sqlite:///{desk.plan.data / 'keys.db'}"))
+    frozen = load(desk.plan.data, ended.last_run["snapshot"], keys)
+    keys.close()
     snapshot = frozen.snapshot
     assert sum(pair.origin == "comparison" for pair in snapshot.pairs) == PAIRS
     ids = [example.event_id for example in (*snapshot.pairs, *snapshot.judged)]

@@ -9,11 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.keyrings import opened
 
 from thumbwheel import events
 from thumbwheel.artifact import Manifest
 from thumbwheel.events import FeedbackRecorded, PolicyRouted
 from thumbwheel_demo.report.record import Report, read_report
+from thumbwheel_service.db.engine import connect
+from thumbwheel_service.db.key_store import SqlKeyStore
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 SMALL = {
@@ -50,7 +53,11 @@ def _events(out: Path, topic: str) -> list[events.Event]:
         rows = database.execute(
             'SELECT value FROM log WHERE topic = ? ORDER BY partition, "offset"', (topic,)
         ).fetchall()
-    return [events.decode(value).event for (value,) in rows]
+    store = SqlKeyStore(connect(f"sqlite:///{out / 'data' / 'keys.db'}"))
+    try:
+        return [opened(value, store) for (value,) in rows]
+    finally:
+        store.close()
 
 
 def test_the_wheel_turned_and_swapped_under_live_load(report: Report):

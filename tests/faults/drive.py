@@ -22,6 +22,8 @@ from tests.waiting import eventually
 from thumbwheel import AsyncClient
 from thumbwheel_demo.run.desk import clean_environment
 from thumbwheel_learner.store.session import connect
+from thumbwheel_service.db.engine import connect as service_database
+from thumbwheel_service.db.key_store import SqlKeyStore
 
 Road = Literal["sqlite", "kafka"]
 DRAIN_S = 180.0
@@ -59,10 +61,11 @@ class Stack:
             "FAULTS_ENGINE": run.engine,
         }
         self.store_url = f"sqlite:///{data / 'learner.db'}"
+        self.keys_url = f"sqlite:///{data / 'keys.db'}"
         if run.road == "kafka":
             broker, database = BrokerPart(run.folder / "kafka"), PostgresPart(run.folder / "postgres")
             self.below = [database, broker]
-            self.store_url = database.url
+            self.store_url = self.keys_url = database.url
             settings["THUMBWHEEL_DATABASE_URL"] = settings["THUMBWHEEL_LEARNER_DATABASE_URL"] = database.url
             settings["THUMBWHEEL_KAFKA_BOOTSTRAP"] = broker.bootstrap
         probe = f"http://127.0.0.1:{port}/readyz"
@@ -173,10 +176,11 @@ async def _drained(run: Run, stack: Stack, ledger: Ledger) -> None:
 
 
 async def _verdict(run: Run, stack: Stack, ledger: Ledger) -> Verdict:
-    engine = connect(stack.store_url)
+    engine, keys = connect(stack.store_url), SqlKeyStore(service_database(stack.keys_url))
     try:
-        return await asyncio.to_thread(judge, ledger, engine, run.folder / "data")
+        return await asyncio.to_thread(judge, ledger, engine, run.folder / "data", keys)
     finally:
+        keys.close()
         engine.dispose()
 
 

@@ -14,6 +14,7 @@ from tests.learner_fakes import MemoryBus
 
 from thumbwheel.types import Correction, Feedback, FeedbackRecord, Thumb
 from thumbwheel_learner.consume import Consumer
+from thumbwheel_learner.keys import NoKeys
 from thumbwheel_learner.store.session import writing
 from thumbwheel_learner.store.tables import FeedbackRow, table_of
 
@@ -58,7 +59,7 @@ def books(tmp_path: Path) -> Iterator[Books]:
 
 
 def test_agreement_is_clean(books: Books) -> None:
-    verdict = judge(books.ledger, books.engine, books.folder)
+    verdict = judge(books.ledger, books.engine, books.folder, NoKeys())
     assert verdict.is_clean()
     assert (verdict.in_snapshot, verdict.unasked, behind(books.ledger, books.engine)) == (11, [], [])
 
@@ -66,7 +67,7 @@ def test_agreement_is_clean(books: Books) -> None:
 def test_what_is_not_in_the_store_is_lost(books: Books) -> None:
     with writing(books.engine) as session:
         session.connection().execute(delete(ROWS).where(ROWS.c.feedback_id == "fb-4"))
-    verdict = judge(books.ledger, books.engine, books.folder)
+    verdict = judge(books.ledger, books.engine, books.folder, NoKeys())
     assert (verdict.is_clean(), verdict.lost) == (False, ["fb-4"])
     assert behind(books.ledger, books.engine) == ["fb-4"]
 
@@ -74,13 +75,13 @@ def test_what_is_not_in_the_store_is_lost(books: Books) -> None:
 def test_an_older_revision_or_another_value_is_lost(books: Books) -> None:
     books.acknowledge(5, Thumb(completion_id="c-5", value="down", user="u-0"), revision=2)
     books.acknowledge(6, Thumb(completion_id="c-6", value="down", user="u-1"))
-    assert judge(books.ledger, books.engine, books.folder).lost == ["fb-5", "fb-6"]
+    assert judge(books.ledger, books.engine, books.folder, NoKeys()).lost == ["fb-5", "fb-6"]
 
 
 def test_the_same_word_under_two_ids_is_doubled(books: Books) -> None:
     with writing(books.engine) as session:
         session.connection().execute(update(ROWS).where(ROWS.c.feedback_id == "fb-7").values(event_id="another"))
-    verdict = judge(books.ledger, books.engine, books.folder)
+    verdict = judge(books.ledger, books.engine, books.folder, NoKeys())
     assert (len(verdict.doubled), len(verdict.missing_in_snapshot)) == (1, 1)
 
 

@@ -8,9 +8,13 @@ from sqlalchemy import Engine
 from sqlmodel import select
 from tests.faults.ledger import Entry, Ledger, canonical
 
-from thumbwheel.events import FeedbackRecorded, decode
-from thumbwheel_learner.dataset import freeze, load
+from thumbwheel import box
+from thumbwheel.events import FeedbackRecorded, FeedbackSealed, decode
+from thumbwheel.sealed import open_feedback
+from thumbwheel_learner.dataset import freeze
 from thumbwheel_learner.examples import Snapshot
+from thumbwheel_learner.keys import KeySource
+from thumbwheel_learner.snapshots import load
 from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import DeadLetterRow, FeedbackRow
 
@@ -46,13 +50,13 @@ def behind(ledger: Ledger, engine: Engine) -> list[str]:
     return [e.feedback_id for e in ledger.entries.values() if stored.get(e.feedback_id, 0) < e.revision]
 
 
-def judge(ledger: Ledger, engine: Engine, folder: Path) -> Verdict:
+def judge(ledger: Ledger, engine: Engine, folder: Path, keys: KeySource) -> Verdict:
     """Compare; freezes the store as a training run would, and reads the snapshot back against its hash."""
-    snapshot = load(folder, freeze(engine, folder).snapshot.hash)
+    snapshot = load(folder, freeze(engine, folder, keys).snapshot.hash, keys).snapshot
     with reading(engine) as session:
         rows = {row.feedback_id: row for row in session.exec(select(FeedbackRow)).all()}
         letters = [f"{r.topic}/{r.partition}@{r.offset}: {r.reason}" for r in session.exec(select(DeadLetterRow)).all()]
-    lost = [entry.feedback_id for entry in ledger.entries.values() if not _is_held(entry, rows.get(entry.feedback_id))]
+    lost = [e.feedback_id for e in ledger.entries.values() if not _is_held(e, rows.get(e.feedback_id), keys)]
     seen = _sections(snapshot)
     expected: dict[str, set[str]] = {"judged": set(), "demos": set()}
     unasked = {name: row.event_id for name, row in rows.items() if name not in ledger.entries}
@@ -81,10 +85,12 @@ def judge(ledger: Ledger, engine: Engine, folder: Path) -> Verdict:
     )
 
 
-def _is_held(entry: Entry, row: FeedbackRow | None) -> bool:
+def _is_held(entry: Entry, row: FeedbackRow | None, keys: KeySource) -> bool:
     if row is None or row.revision != entry.revision or row.retracted != entry.retracted:
         return False
     event = decode(row.body).event
+    if isinstance(event, FeedbackSealed):
+        event = open_feedback(event, keys.get(box.key_ids(event.box)))
     return isinstance(event, FeedbackRecorded) and (entry.retracted or canonical(event.feedback) == entry.value)
 
 

@@ -5,19 +5,24 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from thumbwheel import box
 from thumbwheel.bus import Record
 from thumbwheel.events import (
     DeadLettered,
     DeadLetterSettled,
     Envelope,
+    ErasureApplied,
     Event,
     FeedbackRecorded,
+    FeedbackSealed,
     LearnerCommand,
     LearnerReported,
+    PersonErased,
     PolicyPublished,
     PolicyRejected,
     PolicyRouted,
     TurnCompleted,
+    TurnSealed,
     decode,
     topic_and_key,
 )
@@ -27,7 +32,11 @@ KNOWN_SCHEMAS: dict[str, int] = {
     str(event.__struct_config__.tag): 1
     for event in (
         TurnCompleted,
+        TurnSealed,
         FeedbackRecorded,
+        FeedbackSealed,
+        PersonErased,
+        ErasureApplied,
         PolicyPublished,
         PolicyRouted,
         PolicyRejected,
@@ -104,17 +113,34 @@ def _refuse_newer(record: Record) -> None:
 
 def _check(event: Event) -> None:
     match event:
-        case FeedbackRecorded():
+        case FeedbackRecorded() | FeedbackSealed():
             if event.revision < 1:
                 raise ContractBroken(f"revision {event.revision} is below 1")
             if not event.feedback_id:
                 raise ContractBroken("feedback_id is empty")
-        case TurnCompleted():
+            if isinstance(event, FeedbackSealed):
+                _check_box(event.box)
+        case TurnCompleted() | TurnSealed():
             if not event.completion_id or "\0" in event.completion_id + event.policy_version:
                 raise ContractBroken("completion_id is empty, or an identifier holds a NUL character")
-            for choice in event.choices:
-                ids, logprobs = choice.token_ids, choice.logprobs
-                if ids is not None and logprobs is not None and len(ids) != len(logprobs):
-                    raise ContractBroken(f"choice {choice.index}: {len(ids)} token ids, {len(logprobs)} logprobs")
+            if isinstance(event, TurnSealed):
+                _check_box(event.box)
+            else:
+                _check_lengths(event)
         case _:
             pass
+
+
+def _check_box(sealed: bytes) -> None:
+    """What is inside is checked when it is opened: reading the bus needs no keys."""
+    try:
+        box.key_ids(sealed)
+    except box.BoxDamaged as error:
+        raise ContractBroken(str(error)) from error
+
+
+def _check_lengths(turn: TurnCompleted) -> None:
+    for choice in turn.choices:
+        ids, logprobs = choice.token_ids, choice.logprobs
+        if ids is not None and logprobs is not None and len(ids) != len(logprobs):
+            raise ContractBroken(f"choice {choice.index}: {len(ids)} token ids, {len(logprobs)} logprobs")

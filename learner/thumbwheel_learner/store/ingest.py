@@ -8,28 +8,35 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Table, and_, or_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.elements import ColumnElement
 from sqlmodel import Session, col, select
 
+from thumbwheel import box
 from thumbwheel.bus import Record, TopicPartition, key_bytes
 from thumbwheel.events import (
     DeadLettered,
     DeadLetterSettled,
     Envelope,
+    ErasureApplied,
     FeedbackRecorded,
+    FeedbackSealed,
     LearnerCommand,
     LearnerReported,
+    PersonErased,
     PolicyPublished,
     PolicyRejected,
     PolicyRouted,
     TurnCompleted,
+    TurnSealed,
     now_ms,
     topic_and_key,
 )
 from thumbwheel_learner.errors import LearnerError
+from thumbwheel_learner.store import erasures
 from thumbwheel_learner.store.examine import Accepted, Rejected
+from thumbwheel_learner.store.insert import insert_if_new, insert_into
 from thumbwheel_learner.store.tables import (
     CommandRow,
     DeadLetterRow,
@@ -88,11 +95,12 @@ def store_batch(session: Session, accepted: Sequence[Accepted], rejected: Sequen
     feedback: dict[tuple[str, str], dict[str, Any]] = {}
     policies: dict[str, dict[str, Any]] = {}
     commands: dict[str, dict[str, Any]] = {}
+    erased: dict[str, tuple[str, PersonErased]] = {}
     for record, envelope in accepted:
         match envelope.event:
-            case TurnCompleted() as event:
+            case TurnCompleted() | TurnSealed() as event:
                 _keep(turns, (envelope.tenant, event.completion_id), _turn(record, envelope, event, now), _TURN_ORDER)
-            case FeedbackRecorded() as event:
+            case FeedbackRecorded() | FeedbackSealed() as event:
                 row = _feedback(record, envelope, event, now)
                 _keep(feedback, (envelope.tenant, event.feedback_id), row, _FEEDBACK_ORDER)
             case PolicyPublished() | PolicyRouted() | PolicyRejected() as event:
@@ -105,8 +113,13 @@ def store_batch(session: Session, accepted: Sequence[Accepted], rejected: Sequen
                     "created_ms": event.created_ms,
                     "handled": False,
                 }
-            case LearnerReported() | DeadLettered() | DeadLetterSettled():
+            case PersonErased() as event:
+                erased[event.erasure_id] = (envelope.tenant, event)
+            case LearnerReported() | DeadLettered() | DeadLetterSettled() | ErasureApplied():
                 pass
+    erasures.remember(session, erased.values())
+    erasures.leave_out(session, turns)
+    erasures.leave_out(session, feedback)
     _keep_highest(session, TurnRow, turns.values(), ("tenant", "completion_id"), _TURN_ORDER)
     _keep_highest(session, FeedbackRow, feedback.values(), ("tenant", "feedback_id"), _FEEDBACK_ORDER)
     _keep_highest(session, PolicyRow, policies.values(), ("key",), _POLICY_ORDER)
@@ -119,7 +132,7 @@ _FEEDBACK_ORDER = ("revision", "event_id")
 _POLICY_ORDER = ("rank", "event_id")
 
 
-def _turn(record: Record, envelope: Envelope, event: TurnCompleted, now: int) -> dict[str, Any]:
+def _turn(record: Record, envelope: Envelope, event: TurnCompleted | TurnSealed, now: int) -> dict[str, Any]:
     return {
         "tenant": envelope.tenant,
         "completion_id": event.completion_id,
@@ -132,23 +145,26 @@ def _turn(record: Record, envelope: Envelope, event: TurnCompleted, now: int) ->
         "origin": event.origin,
         "created_ms": event.created_ms,
         "stored_ms": now,
+        "key_ids": ",".join(box.key_ids(event.box)) if isinstance(event, TurnSealed) else "",
         "body": record.value,
     }
 
 
-def _feedback(record: Record, envelope: Envelope, event: FeedbackRecorded, now: int) -> dict[str, Any]:
+def _feedback(record: Record, envelope: Envelope, event: FeedbackRecorded | FeedbackSealed, now: int) -> dict[str, Any]:
+    sealed = isinstance(event, FeedbackSealed)
     return {
         "tenant": envelope.tenant,
         "feedback_id": event.feedback_id,
         "revision": event.revision,
         "event_id": envelope.event_id,
         "digest": hashlib.sha256(msgspec.json.encode(event, order="sorted")).hexdigest(),
-        "kind": str(event.feedback.__struct_config__.tag),
+        "kind": event.kind if sealed else str(event.feedback.__struct_config__.tag),
         "retracted": event.retracted,
         "turn_status": event.turn_status,
         "completion_id": event.completion_id,
         "created_ms": event.created_ms,
         "stored_ms": now,
+        "key_ids": ",".join(box.key_ids(event.box)) if sealed else "",
         "body": record.value,
     }
 
@@ -216,7 +232,7 @@ def _compiled(
     dialect: str, target: Table, names: tuple[str, ...], keys: tuple[str, ...], order: tuple[str, ...]
 ) -> tuple[str, Callable[[dict[str, Any]], Any]]:
     """The upsert as the driver takes it, and what makes parameters of a row: once, not for every row."""
-    statement = _insert(dialect, target)
+    statement = insert_into(dialect, target)
     new = statement.excluded
     last = target.c[order[-1]]
     higher: ColumnElement[bool] = new[last.name] > (last.collate("C") if dialect == "postgresql" else last)
@@ -235,14 +251,3 @@ def _compiled(
     if compiled.positiontup is None:
         return str(compiled), dict
     return str(compiled), itemgetter(*compiled.positiontup)
-
-
-def insert_if_new(session: Session, table: type[LearnerTable], rows: list[dict[str, Any]]) -> None:
-    """Insert the rows whose primary key is not there yet."""
-    if rows:
-        connection = session.connection()
-        connection.execute(_insert(connection.dialect.name, table_of(table)).on_conflict_do_nothing(), rows)
-
-
-def _insert(dialect: str, target: Table) -> Any:
-    return (postgresql if dialect == "postgresql" else sqlite).insert(target)

@@ -52,6 +52,8 @@ class TurnRow(LearnerTable, table=True):
     origin: str
     created_ms: int = Field(sa_type=_BIG)
     stored_ms: int = Field(sa_type=_BIG)
+    key_ids: str = ""
+    """Of the keys that its body is sealed under, comma-separated; empty for what came unsealed."""
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
@@ -71,7 +73,30 @@ class FeedbackRow(LearnerTable, table=True):
     completion_id: str | None = None
     created_ms: int = Field(sa_type=_BIG)
     stored_ms: int = Field(sa_type=_BIG)
+    key_ids: str = ""
+    """As with turns."""
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class ErasedKeyRow(LearnerTable, table=True):
+    """A destroyed key: what comes under it, from whichever partition and however late, is not stored."""
+
+    key_id: str = Field(primary_key=True)
+    erasure_id: str
+
+
+class ErasureRow(LearnerTable, table=True):
+    """Somebody is to be forgotten, and how far this learner has come with it."""
+
+    erasure_id: str = Field(primary_key=True)
+    tenant: str
+    key_ids: str = Field(sa_column=Column(Text, nullable=False))
+    """Comma-separated."""
+    turns: int = 0
+    feedback: int = 0
+    created_ms: int = Field(sa_type=_BIG)
+    applied: bool = False
+    """Whether the service has been told that it is done."""
 
 
 class PolicyRow(LearnerTable, table=True):

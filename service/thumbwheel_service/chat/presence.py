@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 
 from sqlalchemy import delete, insert, select, text
-from sqlmodel import Session
 
 from thumbwheel_service.chat import repository
 from thumbwheel_service.db.clock import database_ms
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import CompletionRow, ProcessRow, table_of
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.metrics import Metrics

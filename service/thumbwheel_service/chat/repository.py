@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, insert, update
-from sqlmodel import Session, SQLModel
+from sqlalchemy import ColumnElement, insert, select, update
+from sqlmodel import SQLModel
 
 from thumbwheel.events import TurnCompleted, now_ms, wrap
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import CompletionRow, UnstoredRow
 from thumbwheel_service.feedback.repository import flush_pending
 from thumbwheel_service.log.append import append_events
 from thumbwheel_service.owner import Owner
 from thumbwheel_service.redaction.cleared import Cleared
-from thumbwheel_service.turns.repository import encode_body
+from thumbwheel_service.turns.repository import seal
 
 _completion = SQLModel.metadata.tables["completion"]
 _unstored = SQLModel.metadata.tables["unstored"]
@@ -34,15 +35,13 @@ def complete(session: Session, tenant: str, cleared: Cleared[TurnCompleted]) -> 
     False when it is not open.
     """
     turn = cleared.value
-    statement = (
-        update(_completion)
-        .where(_completion.c.completion_id == turn.completion_id, _completion.c.status == "open")
-        .values(status=turn.status, finished_ms=turn.finished_ms, body=encode_body(turn))
-        .returning(_completion.c.completion_id)
-    )
-    if session.execute(statement).first() is None:
+    mine = _completion.c.completion_id == turn.completion_id
+    if session.execute(select(_completion.c.status).where(mine)).scalar_one_or_none() != "open":
         return False
-    append_events(session, [wrap(turn, tenant=tenant, event_id=f"{turn.completion_id}/turn")])
+    sealed, _ = seal(session, tenant, cleared)
+    ended = {"status": turn.status, "finished_ms": turn.finished_ms, "body": sealed.box}
+    session.execute(update(_completion).where(mine).values(ended))
+    append_events(session, [wrap(sealed, tenant=tenant, event_id=f"{turn.completion_id}/turn")])
     flush_pending(session, turn.completion_id)
     return True
 

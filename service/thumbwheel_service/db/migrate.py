@@ -1,5 +1,7 @@
 """Bring the schema up to date at start, under a lock, so that replicas may start together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 
 from alembic import command
@@ -9,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from thumbwheel.errors import ConfigurationError
 from thumbwheel_service.db.engine import connect
+from thumbwheel_service.db.key_store import SqlKeyStore
 from thumbwheel_service.db.trouble import is_trouble, reason_of
 
 VERSION_TABLE = "service_alembic_version"
@@ -20,16 +23,29 @@ class NoDatabase(ConfigurationError):
 
 def open_database(url: str) -> Engine:
     """The engine of a database whose schema is up to date; raises `NoDatabase`."""
-    try:
+    with _opening("THUMBWHEEL_DATABASE_URL"):
         engine = connect(url)
         migrate(engine)
+        return engine
+
+
+def open_key_store(url: str) -> SqlKeyStore:
+    """Where people's keys lie; raises `NoDatabase`."""
+    with _opening("THUMBWHEEL_KEYS_DATABASE_URL"):
+        return SqlKeyStore(connect(url))
+
+
+@contextmanager
+def _opening(variable: str) -> Iterator[None]:
+    """What goes wrong with the database that this variable names is `NoDatabase`."""
+    try:
+        yield
     except OSError as error:
-        raise NoDatabase(f"THUMBWHEEL_DATABASE_URL: {error.filename}: {error.strerror}") from error
+        raise NoDatabase(f"{variable}: {error.filename}: {error.strerror}") from error
     except SQLAlchemyError as error:
         if not is_trouble(error):
             raise
-        raise NoDatabase(f"the database of THUMBWHEEL_DATABASE_URL does not answer: {reason_of(error)}") from error
-    return engine
+        raise NoDatabase(f"the database of {variable} does not answer: {reason_of(error)}") from error
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:

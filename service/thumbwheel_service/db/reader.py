@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session
 
+from thumbwheel_service.db.keyring import Keyring
 from thumbwheel_service.db.patience import PATIENCE_SECONDS, within
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.trouble import is_trouble, reason_of
 from thumbwheel_service.errors import TooMany, Unavailable
 
@@ -24,9 +25,16 @@ class Reader:
     """Runs read-only functions of a `Session`, each in its own short transaction."""
 
     def __init__(
-        self, engine: Engine, *, threads: int = 4, capacity: int = 4096, patience: float = PATIENCE_SECONDS
+        self,
+        engine: Engine,
+        keyring: Keyring,
+        *,
+        threads: int = 4,
+        capacity: int = 4096,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._engine = engine
+        self._keyring = keyring
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="reader")
         self._capacity = capacity
         self._patience = patience
@@ -48,7 +56,7 @@ class Reader:
 
     def _read(self, query: Callable[[Session], T]) -> T:
         try:
-            with Session(self._engine, autoflush=False, expire_on_commit=False) as session:
+            with Session(self._engine, self._keyring) as session:
                 return query(session)
         except SQLAlchemyError as error:
             if not is_trouble(error):

@@ -172,6 +172,40 @@ class IdempotencyRow(SQLModel, table=True):
     expires_ms: int = Field(index=True, sa_type=_BIG)
 
 
+class PersonRow(SQLModel, table=True):
+    """Under which key somebody's words are sealed; the key itself lies in the key store."""
+
+    __tablename__ = "person"
+
+    tenant: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    """`user/<id>`, `conversation/<id>` when anonymous, `feedback/<id>` when of neither."""
+    key_id: str = Field(primary_key=True, unique=True)
+    used_until_ms: int | None = Field(default=None, index=True, sa_type=_BIG)
+    """Nothing is sealed under it after that moment: with retention by age a person gets a new key now and then."""
+
+
+class ErasureRow(SQLModel, table=True):
+    """Somebody was forgotten, and how far that has come."""
+
+    __tablename__ = "erasure"
+
+    erasure_id: str = Field(primary_key=True)
+    tenant: str
+    subject_sha256: str
+    state: str
+    """erasing | erased | complete"""
+    key_ids: str = Field(sa_column=Column(Text, nullable=False))
+    """JSON: the ids of the destroyed keys."""
+    turns: int
+    feedback: int
+    created_ms: int = Field(index=True, sa_type=_BIG)
+    deadline_ms: int = Field(sa_type=_BIG)
+    applied_ms: int | None = Field(default=None, sa_type=_BIG)
+    versions: str = Field(default="[]", sa_column=Column(Text, nullable=False))
+    """JSON of `types.AffectedVersion`."""
+
+
 class PolicyRow(SQLModel, table=True):
     """A published policy version and what became of it here."""
 

@@ -6,19 +6,22 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import Session
 
 from thumbwheel import failpoint
+from thumbwheel_service.db.keyring import Keyring
 from thumbwheel_service.db.patience import PATIENCE_SECONDS, within
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.trouble import is_trouble, reason_of
 from thumbwheel_service.errors import TooMany, Unavailable
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Notes = Mapping[str, Any]
 """What the units of a group left in `session.info`, e.g. which partitions of the log grew."""
 _log = logging.getLogger(__name__)
@@ -37,8 +40,20 @@ class NotWritten(Unavailable):
     """
 
 
+class Failed(NamedTuple):
+    """What became of one item of a batch that could not be done; the others are."""
+
+    error: Exception
+
+
+Batch = Callable[[Session, Sequence[Any]], Sequence[Any]]
+"""Does many items of one kind in few statements, and answers each in order: with its result, or `Failed`."""
+
+
 class _Job(NamedTuple):
     unit: Callable[[Session], Any]
+    batch: Batch | None
+    item: Any
     deadline: float
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
@@ -59,6 +74,10 @@ class _Culprit(Exception):
         self.error = error
 
 
+class _BatchBroke(Exception):
+    """The database failed under a batch, and nobody knows under which item: each is done alone."""
+
+
 class Writer:
     """Runs units of work in one thread, in order; each unit in its own savepoint, all that wait in one transaction.
 
@@ -69,9 +88,16 @@ class Writer:
     """
 
     def __init__(
-        self, engine: Engine, *, capacity: int = 4096, group: int = 256, patience: float = PATIENCE_SECONDS
+        self,
+        engine: Engine,
+        keyring: Keyring,
+        *,
+        capacity: int = 4096,
+        group: int = 256,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._engine = engine
+        self._keyring = keyring
         self._patience = patience
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._capacity = capacity
@@ -102,15 +128,25 @@ class Writer:
         A cancelled caller leaves the unit running: whether it was stored is then unknown to it, as after any lost
         connection. A unit that waited longer than the writer's patience is not begun any more.
         """
+        return await self._put(unit, None, None)
+
+    async def run_among(self, batch: Callable[[Session, Sequence[Item]], Sequence[T | Failed]], item: Item) -> T:
+        """Do `item` together with all others of the same `batch` that wait; raises as `run` does, and its own error.
+
+        Where the batch as a whole raises, each item is done alone, so that a bad one fails its own caller alone.
+        """
+        return await self._put(_alone(batch, item), batch, item)
+
+    async def _put(self, unit: Callable[[Session], Any], batch: Batch | None, item: Any) -> Any:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[Any] = loop.create_future()
         async with within(self._patience, NotWritten("the database has not confirmed the write in time; try again")):
             with self._gate:
                 if self._closed:
                     raise WriterClosed("the service is stopping")
                 if self._jobs.qsize() >= self._capacity:
                     raise TooMany("too many writes are waiting")
-                self._jobs.put(_Job(unit, time.monotonic() + self._patience, loop, future))
+                self._jobs.put(_Job(unit, batch, item, time.monotonic() + self._patience, loop, future))
             return await asyncio.shield(future)
 
     def close(self) -> None:
@@ -152,6 +188,9 @@ class Writer:
         while jobs:
             try:
                 return refused + self._commit(jobs)
+            except _BatchBroke:
+                jobs = [job._replace(batch=None) for job in jobs]
+                continue
             except _Culprit as culprit:
                 culprits += 1
                 error: Exception = culprit.error
@@ -167,11 +206,13 @@ class Writer:
         started = time.perf_counter()
         with (
             self._engine.connect().execution_options(writes=True) as connection,
-            Session(connection, autoflush=False, expire_on_commit=False) as session,
+            Session(connection, self._keyring) as session,
         ):
             with session.begin():
                 session.connection()
-                outcomes = [_run(session, job) for job in jobs]
+                outcomes: list[_Outcome] = []
+                for batch, together in groupby(jobs, key=lambda job: job.batch):
+                    outcomes += _run_each(session, batch, list(together))
             notes = dict(session.info)
         self._tell(len(jobs), time.perf_counter() - started, notes)
         return outcomes
@@ -183,6 +224,35 @@ class Writer:
                 callback(notes)
         except Exception:
             _log.exception("a listener of the writer failed; the write itself is done")
+
+
+def _run_each(session: Session, batch: Batch | None, jobs: Sequence[_Job]) -> list[_Outcome]:
+    if batch is None or len(jobs) == 1:
+        return [_run(session, job) for job in jobs]
+    try:
+        with session.begin_nested():
+            results = batch(session, [job.item for job in jobs])
+    except BaseException as error:
+        if is_trouble(error):
+            raise _BatchBroke from error
+        session.expunge_all()
+        return [_run(session, job) for job in jobs]
+    return [
+        _Outcome(job, None, result.error) if isinstance(result, Failed) else _Outcome(job, result, None)
+        for job, result in zip(jobs, results, strict=True)
+    ]
+
+
+def _alone(batch: Batch, item: Any) -> Callable[[Session], Any]:
+    """A batch of one, as a unit."""
+
+    def unit(session: Session) -> Any:
+        (result,) = batch(session, [item])
+        if isinstance(result, Failed):
+            raise result.error
+        return result
+
+    return unit
 
 
 def _run(session: Session, job: _Job) -> _Outcome:

@@ -1,16 +1,19 @@
 """The event of a piece of feedback: one revision of it, with the prompt and the answers it speaks of."""
 
+from thumbwheel.box import Secrets
 from thumbwheel.events import Envelope, FeedbackRecorded, wrap
+from thumbwheel.sealed import seal_feedback
 from thumbwheel.types import Comparison, Feedback
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.feedback.rows import Piece
 from thumbwheel_service.feedback.target import Target
 from thumbwheel_service.turns import repository as turns
 
 
-def recorded(row: Piece, feedback: Feedback, target: Target) -> Envelope:
+def recorded(session: Session, row: Piece, feedback: Feedback, target: Target, keys: Secrets) -> Envelope:
     """The event of the row's revision; its id is made of the feedback's id and the revision, so none comes twice."""
     completion = target.completion
-    spoken = turns.said(completion, target.choice) if completion else turns.Said([], None)
+    spoken = turns.said(session, completion, target.choice) if completion else turns.Said([], None)
     event = FeedbackRecorded(
         feedback_id=row.feedback_id,
         revision=row.revision,
@@ -23,13 +26,13 @@ def recorded(row: Piece, feedback: Feedback, target: Target) -> Envelope:
         turn_status=completion.status if completion else None,
         messages=spoken.messages,
         answer=spoken.answer,
-        other_answer=_other_answer(feedback, target),
+        other_answer=_other_answer(session, feedback, target),
         turn_created_ms=completion.created_ms if completion else None,
     )
-    return wrap(event, tenant=row.tenant, event_id=f"{row.feedback_id}/{row.revision}")
+    return wrap(seal_feedback(event, keys), tenant=row.tenant, event_id=f"{row.feedback_id}/{row.revision}")
 
 
-def _other_answer(feedback: Feedback, target: Target) -> str | None:
+def _other_answer(session: Session, feedback: Feedback, target: Target) -> str | None:
     if target.other is not None:
-        return turns.said(target.other, target.other_choice).answer
+        return turns.said(session, target.other, target.other_choice).answer
     return feedback.other_text if isinstance(feedback, Comparison) else None

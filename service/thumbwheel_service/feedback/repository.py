@@ -1,18 +1,19 @@
 """Feedback in the database: current rows, their revisions, and events that wait for a turn to end."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, insert, select, update
-from sqlmodel import Session
 
+from thumbwheel.box import Secrets
 from thumbwheel.events import Envelope
 from thumbwheel.types import Feedback, FeedbackRecord, Kind
 from thumbwheel_service.db.pages import Span, merged, page_of, to_cursor
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import FeedbackRevisionRow, table_of
 from thumbwheel_service.feedback.events import recorded
-from thumbwheel_service.feedback.rows import COLUMNS, FEEDBACK, Piece, decode_feedback, encode_feedback, to_record
-from thumbwheel_service.feedback.target import Target, find_again
+from thumbwheel_service.feedback.rows import COLUMNS, FEEDBACK, Piece, open_body, read_record, seal_body, to_record
+from thumbwheel_service.feedback.target import Target, concerned, find_again
 from thumbwheel_service.log.append import append_events
 from thumbwheel_service.redaction.cleared import Cleared
 
@@ -20,6 +21,9 @@ _history = table_of(FeedbackRevisionRow)
 _own_id = FEEDBACK.c.feedback_id == bindparam("id")
 _BY_KEY = select(*COLUMNS).where(
     FEEDBACK.c.tenant == bindparam("tenant"), FEEDBACK.c.natural_key == bindparam("natural_key")
+)
+_TAKEN = select(FEEDBACK.c.natural_key).where(
+    FEEDBACK.c.tenant == bindparam("tenant"), FEEDBACK.c.natural_key.in_(bindparam("keys", expanding=True))
 )
 _BY_ID = select(*COLUMNS).where(_own_id)
 _INSERT = insert(FEEDBACK)
@@ -48,16 +52,45 @@ def by_natural_key(session: Session, tenant: str, natural_key: str) -> Piece | N
     return None if found is None else Piece._make(found)
 
 
+def taken(session: Session, tenant: str, natural_keys: Sequence[str]) -> set[str]:
+    """Those of the natural keys that have a row."""
+    return set(session.connection().execute(_TAKEN, {"tenant": tenant, "keys": list(natural_keys)}).scalars())
+
+
 def by_id(session: Session, feedback_id: str) -> Piece | None:
     """The current row of an id, whoever's it is."""
     found = session.connection().execute(_BY_ID, {"id": feedback_id}).one_or_none()
     return None if found is None else Piece._make(found)
 
 
-def create(session: Session, tenant: str, cleared: Cleared[Feedback], target: Target, moment: int) -> FeedbackRecord:
-    """Store a first revision with its event, unless the turn is still open."""
+class New(NamedTuple):
+    """A first revision to be stored."""
+
+    tenant: str
+    cleared: Cleared[Feedback]
+    target: Target
+    keys: Secrets
+
+
+def create(session: Session, new: Sequence[New], *, moment: int) -> list[FeedbackRecord]:
+    """Store first revisions with their events, except for those on turns that are still open."""
+    rows = [_first(one, moment) for one in new]
+    connection = session.connection()
+    connection.execute(_INSERT, [row._asdict() for row in rows])
+    connection.execute(_INSERT_REVISION, [_line(row) for row in rows])
+    told = [
+        recorded(session, row, one.cleared.value, one.target, one.keys)
+        for row, one in zip(rows, new, strict=True)
+        if not one.target.is_open
+    ]
+    append_events(session, told, fresh=True)
+    return [to_record(row, one.cleared.value) for row, one in zip(rows, new, strict=True)]
+
+
+def _first(new: New, moment: int) -> Piece:
+    tenant, cleared, target, keys = new
     feedback, completion = cleared.value, target.completion
-    row = Piece(
+    return Piece(
         feedback_id=target.feedback_id,
         tenant=tenant,
         natural_key=target.natural_key,
@@ -72,15 +105,19 @@ def create(session: Session, tenant: str, cleared: Cleared[Feedback], target: Ta
         pending_event=target.is_open,
         created_ms=moment,
         updated_ms=moment,
-        body=encode_feedback(feedback),
+        body=seal_body(target.feedback_id, feedback, keys),
     )
-    session.connection().execute(_INSERT, row._asdict())
-    _note(session, row, feedback, target)
-    return to_record(row, feedback)
 
 
 def revise(
-    session: Session, row: Piece, cleared: Cleared[Feedback], target: Target, *, retracted: bool, moment: int
+    session: Session,
+    row: Piece,
+    cleared: Cleared[Feedback],
+    target: Target,
+    keys: Secrets,
+    *,
+    retracted: bool,
+    moment: int,
 ) -> FeedbackRecord:
     """Replace the current content by one more revision, with its event unless the turn is still open."""
     feedback = cleared.value
@@ -89,26 +126,30 @@ def revise(
         retracted=retracted,
         pending_event=target.is_open,
         updated_ms=moment,
-        body=encode_feedback(feedback),
+        body=seal_body(row.feedback_id, feedback, keys),
     )
     change = {f"new_{name}": getattr(row, name) for name in _CHANGED}
     session.connection().execute(_UPDATE, change | {"id": row.feedback_id})
-    _note(session, row, feedback, target)
+    _note(session, row, feedback, target, keys)
     return to_record(row, feedback)
 
 
-def _note(session: Session, row: Piece, feedback: Feedback, target: Target) -> None:
+def _note(session: Session, row: Piece, feedback: Feedback, target: Target, keys: Secrets) -> None:
     """Write the history's row, and the event when there is nothing to wait for."""
-    line = {
+    session.connection().execute(_INSERT_REVISION, _line(row))
+    if not target.is_open:
+        append_events(session, [recorded(session, row, feedback, target, keys)])
+
+
+def _line(row: Piece) -> dict[str, Any]:
+    """The history's row."""
+    return {
         "feedback_id": row.feedback_id,
         "revision": row.revision,
         "retracted": row.retracted,
         "created_ms": row.updated_ms,
         "body": row.body,
     }
-    session.connection().execute(_INSERT_REVISION, line)
-    if not target.is_open:
-        append_events(session, [recorded(row, feedback, target)])
 
 
 def flush_pending(session: Session, completion_id: str) -> int:
@@ -122,10 +163,11 @@ def flush_pending(session: Session, completion_id: str) -> int:
     connection = session.connection()
     for found in connection.execute(_WAITING, {"id": completion_id}).all():
         row = Piece._make(found)
-        feedback = decode_feedback(row.body)
+        feedback = open_body(session, row.feedback_id, row.body)
         target = find_again(session, row.tenant, feedback, row.feedback_id, row.natural_key)
         if not target.is_open:
-            events.append(recorded(row, feedback, target))
+            keys = session.keys_of(row.tenant, *concerned(target, feedback.user))
+            events.append(recorded(session, row, feedback, target, keys))
             connection.execute(_TOLD, {"id": row.feedback_id})
     append_events(session, events)
     return len(events)
@@ -136,7 +178,9 @@ def revisions(session: Session, feedback_id: str) -> list[Revision]:
     columns = (_history.c.revision, _history.c.retracted, _history.c.created_ms, _history.c.body)
     statement = select(*columns).where(_history.c.feedback_id == feedback_id).order_by(_history.c.revision)
     lines = session.execute(statement).all()
-    return [Revision(number, gone, moment, decode_feedback(body)) for number, gone, moment, body in lines]
+    return [
+        Revision(number, gone, moment, open_body(session, feedback_id, body)) for number, gone, moment, body in lines
+    ]
 
 
 def of_completions(session: Session, tenant: str, completion_ids: Sequence[str]) -> dict[str, list[FeedbackRecord]]:
@@ -148,7 +192,7 @@ def of_completions(session: Session, tenant: str, completion_ids: Sequence[str])
     )
     spoken: dict[str, list[FeedbackRecord]] = {identifier: [] for identifier in completion_ids}
     for row in map(Piece._make, session.execute(statement)):
-        spoken[row.completion_id or ""].append(to_record(row))
+        spoken[row.completion_id or ""].append(read_record(session, row))
     return spoken
 
 
@@ -182,4 +226,4 @@ def page(
     statement = merged(by_kind or [every], "feedback_id", limit)
     rows = [Piece._make(row) for row in session.execute(statement)]
     following = to_cursor(rows[limit - 1].created_ms, rows[limit - 1].feedback_id) if len(rows) > limit else None
-    return [to_record(row) for row in rows[:limit]], following
+    return [read_record(session, row) for row in rows[:limit]], following

@@ -4,7 +4,10 @@ from typing import NamedTuple, cast
 
 import msgspec
 
+from thumbwheel import box
+from thumbwheel.box import Secrets
 from thumbwheel.types import Feedback, FeedbackRecord, Kind
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import FeedbackRow, table_of
 from thumbwheel_service.redaction.cleared import Cleared
 
@@ -36,23 +39,32 @@ class Piece(NamedTuple):
 COLUMNS = [FEEDBACK.c[name] for name in Piece._fields]
 
 
-def encode_feedback(feedback: Feedback) -> bytes:
-    """What the `body` columns hold; equal content gives equal bytes."""
-    return _encoder.encode(feedback)
+def seal_body(feedback_id: str, feedback: Feedback, keys: Secrets) -> bytes:
+    """What the `body` columns hold; equal content under equal keys gives equal bytes."""
+    return box.seal(_encoder.encode(feedback), keys, _name(feedback_id))
 
 
-def decode_feedback(body: bytes) -> Feedback:
+def open_body(session: Session, feedback_id: str, body: bytes) -> Feedback:
     """The other way round."""
-    return _decoder.decode(body)
+    return _decoder.decode(session.opened(body, _name(feedback_id)))
 
 
-def stored(row: Piece) -> Cleared[Feedback]:
+def is_same(session: Session, row: Piece, feedback: Feedback) -> bool:
+    """Whether the row says exactly this."""
+    return session.opened(row.body, _name(row.feedback_id)) == _encoder.encode(feedback)
+
+
+def stored(session: Session, row: Piece) -> Cleared[Feedback]:
     """What lies in the database already, to be written once more."""
-    return Cleared(decode_feedback(row.body))
+    return Cleared(open_body(session, row.feedback_id, row.body))
 
 
-def to_record(row: Piece, feedback: Feedback | None = None) -> FeedbackRecord:
-    """The row as the API returns it; `feedback` is its decoded body, where it is known already."""
+def _name(feedback_id: str) -> str:
+    return f"feedback/{feedback_id}"
+
+
+def to_record(row: Piece, feedback: Feedback) -> FeedbackRecord:
+    """The row as the API returns it; `feedback` is what its body holds."""
     return FeedbackRecord(
         feedback_id=row.feedback_id,
         revision=row.revision,
@@ -60,8 +72,13 @@ def to_record(row: Piece, feedback: Feedback | None = None) -> FeedbackRecord:
         kind=cast(Kind, row.kind),
         created_ms=row.created_ms,
         updated_ms=row.updated_ms,
-        feedback=decode_feedback(row.body) if feedback is None else feedback,
+        feedback=feedback,
         completion_id=row.completion_id,
         conversation_id=row.conversation_id,
         policy_version=row.policy_version,
     )
+
+
+def read_record(session: Session, row: Piece) -> FeedbackRecord:
+    """The row as the API returns it."""
+    return to_record(row, open_body(session, row.feedback_id, row.body))

@@ -4,15 +4,18 @@ import hashlib
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlmodel import Session
 
 from thumbwheel.events import new_id
 from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Feedback, Flag, Outcome, Rating, Thumb
+from thumbwheel_service.db.keyring import Subject, subject_of
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.errors import BadInput, Missing
 from thumbwheel_service.turns import repository as turns
 from thumbwheel_service.turns.messages import check_messages
 from thumbwheel_service.turns.repository import Completion
 
+Simple = Thumb | Rating | Flag | Correction
+"""What speaks of one answer and is unique by answer, person and kind: nearly all that comes."""
 OnAnswer = Thumb | Rating | Flag | Comparison | Correction | Critique
 _encoder = msgspec.json.Encoder()
 
@@ -53,6 +56,20 @@ class Target(NamedTuple):
         return any(row is not None and row.status == "open" for row in (self.completion, self.other))
 
 
+def concerned(target: Target, user: str | None) -> list[Subject]:
+    """Everybody whose words are in a piece of feedback and its event: who was answered, and who says it."""
+    turns_of = [row for row in (target.completion, target.other) if row is not None]
+    people = [subject_of(row.user, row.conversation_id) for row in turns_of]
+    if user is not None:
+        people.append(Subject("user", user))
+    if not people:
+        conversation = target.conversation_id
+        people.append(
+            Subject("feedback", target.feedback_id) if conversation is None else subject_of(None, conversation)
+        )
+    return people
+
+
 def resolve(session: Session, tenant: str, feedback: Feedback) -> Target:
     """Find what `feedback` speaks of; raises `UnknownCompletion`, `NotStored`, `BadChoice`, `BadTarget` and so on."""
     match feedback:
@@ -69,9 +86,13 @@ def resolve(session: Session, tenant: str, feedback: Feedback) -> Target:
             row = _answer(session, tenant, feedback.completion_id, feedback.choice)
             return _on(row, feedback.choice, identifier, _key("own", identifier))
         case Thumb() | Rating() | Flag() | Correction():
-            row = _answer(session, tenant, feedback.completion_id, feedback.choice)
-            value = [feedback.value] if isinstance(feedback, Flag) else []
-            return _on(row, feedback.choice, new_id("fb"), _answer_key(feedback, *value))
+            return on_answer(_answer(session, tenant, feedback.completion_id, feedback.choice), feedback)
+
+
+def on_answer(row: Completion, feedback: Simple) -> Target:
+    """The target of feedback on one answer that is there."""
+    value = [feedback.value] if isinstance(feedback, Flag) else []
+    return _on(row, feedback.choice, new_id("fb"), _answer_key(feedback, *value))
 
 
 def find_again(session: Session, tenant: str, feedback: Feedback, feedback_id: str, natural_key: str) -> Target:

@@ -29,16 +29,16 @@ class UnknownTopic(BadInput):
     """Nobody reads that topic."""
 
 
-def append_events(session: Session, envelopes: Sequence[Envelope]) -> int:
-    """Append our own events; returns how many were new."""
+def append_events(session: Session, envelopes: Sequence[Envelope], *, fresh: bool = False) -> int:
+    """Append our own events; returns how many were new. `fresh`: none of them can be there, so nobody looks."""
     records: list[NewRecord] = []
     for envelope in envelopes:
         topic, key = topic_and_key(envelope.event)
         records.append(NewRecord(topic.name, key, envelope.event_id, encode(envelope)))
-    return append_records(session, records)
+    return append_records(session, records, fresh=fresh)
 
 
-def append_records(session: Session, records: Sequence[NewRecord]) -> int:
+def append_records(session: Session, records: Sequence[NewRecord], *, fresh: bool = False) -> int:
     """Append records, skipping event ids that are already there; raises `UnknownTopic`.
 
     Partition heads are updated in sorted order, so that two writers never wait for each other in a circle.
@@ -48,9 +48,9 @@ def append_records(session: Session, records: Sequence[NewRecord]) -> int:
             raise UnknownTopic(f"unknown topic {record.topic!r}", field="records[].topic")
     if not records:
         return 0
-    ids = [r.event_id for r in records]
     connection = session.connection()
-    known = set(connection.execute(_KNOWN, {"ids": ids}).scalars())
+    ids = [] if fresh else [record.event_id for record in records]
+    known = set(connection.execute(_KNOWN, {"ids": ids}).scalars()) if ids else set[str]()
     groups: dict[tuple[str, int], dict[str, NewRecord]] = defaultdict(dict)
     for record in records:
         if record.event_id not in known:
@@ -59,8 +59,8 @@ def append_records(session: Session, records: Sequence[NewRecord]) -> int:
     created = now_ms()
     appended = 0
     grown: set[TopicPartition] = session.info.setdefault(APPENDED, set())
-    for (topic, partition), fresh in sorted(groups.items()):
-        offset = _reserve(session, topic, partition, len(fresh))
+    for (topic, partition), new in sorted(groups.items()):
+        offset = _reserve(session, topic, partition, len(new))
         rows = [
             {
                 "topic": topic,
@@ -71,7 +71,7 @@ def append_records(session: Session, records: Sequence[NewRecord]) -> int:
                 "value": record.value,
                 "created_ms": created,
             }
-            for i, record in enumerate(fresh.values())
+            for i, record in enumerate(new.values())
         ]
         connection.execute(_INSERT, rows)
         if TOPICS[topic].compacted:

@@ -1,16 +1,19 @@
 """Turns in the database: finding, storing and reading them back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 from sqlalchemy import ColumnElement, bindparam, insert, select
-from sqlmodel import Session
 
-from thumbwheel.events import TurnCompleted
+from thumbwheel.box import Secrets
+from thumbwheel.events import TurnCompleted, TurnSealed
+from thumbwheel.sealed import seal_turn, turn_name
 from thumbwheel.types import FeedbackRecord, Message, Turn, TurnStatus
+from thumbwheel_service.db.keyring import subject_of
 from thumbwheel_service.db.pages import Span, page_of, to_cursor
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import CompletionRow, UnstoredRow, table_of
 from thumbwheel_service.errors import Conflicting, Missing
 from thumbwheel_service.redaction.cleared import Cleared
@@ -18,7 +21,6 @@ from thumbwheel_service.redaction.cleared import Cleared
 _completion = table_of(CompletionRow)
 _unstored = table_of(UnstoredRow)
 _body_decoder = msgspec.json.Decoder(TurnCompleted)
-_body_encoder = msgspec.json.Encoder()
 
 
 class UnknownCompletion(Missing):
@@ -52,6 +54,7 @@ class Completion(NamedTuple):
 
 _COLUMNS = [_completion.c[name] for name in Completion._fields]
 _FIND = select(*_COLUMNS).where(_completion.c.completion_id == bindparam("id"))
+_FIND_ALL = select(*_COLUMNS).where(_completion.c.completion_id.in_(bindparam("ids", expanding=True)))
 _FIND_UNSTORED = select(_unstored.c.tenant).where(_unstored.c.completion_id == bindparam("id"))
 _INSERT = insert(_completion)
 
@@ -94,16 +97,22 @@ def find_any(session: Session, completion_id: str) -> Completion | None:
     return None if row is None else Completion._make(row)
 
 
+def find_all(session: Session, completion_ids: Collection[str]) -> dict[str, Completion]:
+    """Those of the completions that there are, whoever's they are."""
+    rows = session.connection().execute(_FIND_ALL, {"ids": list(completion_ids)})
+    return {row.completion_id: Completion._make(row) for row in rows}
+
+
 def is_unstored(session: Session, completion_id: str) -> bool:
     """Whether the id belongs to a chat with `store: false`."""
     return session.connection().execute(_FIND_UNSTORED, {"id": completion_id}).first() is not None
 
 
-def said(row: Completion, choice: int) -> Said:
+def said(session: Session, row: Completion, choice: int) -> Said:
     """What the prompt was and what choice `choice` answered."""
     if row.body is None:
         return Said([], None)
-    told = _told_decoder.decode(row.body)
+    told = _told_decoder.decode(session.opened(row.body, turn_name(row.completion_id)))
     return Said(told.messages, next((c.text for c in told.choices if c.index == choice), None))
 
 
@@ -113,19 +122,20 @@ def conversation_exists(session: Session, tenant: str, conversation_id: str) -> 
     return session.execute(select(_completion.c.completion_id).where(theirs).limit(1)).first() is not None
 
 
-def encode_body(turn: TurnCompleted) -> bytes:
-    """What `completion.body` holds."""
-    return _body_encoder.encode(turn)
+def whole(session: Session, row: Completion) -> TurnCompleted | None:
+    """The turn as it ended; None while it is open or when it was lost."""
+    return None if row.body is None else _body_decoder.decode(session.opened(row.body, turn_name(row.completion_id)))
 
 
-def decode_body(body: bytes) -> TurnCompleted:
-    """The other way round."""
-    return _body_decoder.decode(body)
-
-
-def insert_complete(session: Session, tenant: str, cleared: Cleared[TurnCompleted]) -> None:
-    """Store a whole turn at once (imports; chats store their identity first)."""
+def seal(session: Session, tenant: str, cleared: Cleared[TurnCompleted]) -> tuple[TurnSealed, Secrets]:
+    """The turn as it is kept (its box is what `completion.body` holds) and travels, and the keys it is sealed under."""
     turn = cleared.value
+    keys = session.keys_of(tenant, subject_of(turn.user, turn.conversation_id))
+    return seal_turn(turn, keys), keys
+
+
+def insert_complete(session: Session, tenant: str, turn: TurnCompleted, box: bytes) -> None:
+    """Store a whole turn at once (imports; chats store their identity first)."""
     values = {
         "completion_id": turn.completion_id,
         "tenant": tenant,
@@ -140,7 +150,7 @@ def insert_complete(session: Session, tenant: str, cleared: Cleared[TurnComplete
         "owner": None,
         "created_ms": turn.created_ms,
         "finished_ms": turn.finished_ms,
-        "body": encode_body(turn),
+        "body": box,
     }
     session.connection().execute(_INSERT, values)
 
@@ -174,10 +184,10 @@ def page(
     return rows, to_cursor(rows[-1].created_ms, rows[-1].completion_id) if more else None
 
 
-def to_turn(row: Completion, feedback: Sequence[FeedbackRecord] = ()) -> Turn:
+def to_turn(session: Session, row: Completion, feedback: Sequence[FeedbackRecord] = ()) -> Turn:
     """The turn as the API returns it; an open or lost one has no messages and no choices."""
-    if row.body is not None:
-        return of_event(decode_body(row.body), feedback)
+    if (turn := whole(session, row)) is not None:
+        return of_event(turn, feedback)
     return Turn(
         completion_id=row.completion_id,
         conversation_id=row.conversation_id,

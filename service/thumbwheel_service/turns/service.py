@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
-from sqlmodel import Session
 
+from thumbwheel.box import Secrets
 from thumbwheel.events import TurnCompleted, new_id, now_ms, wrap
 from thumbwheel.types import FeedbackRecord, Turn, TurnChoice, TurnIn, TurnPage
+from thumbwheel_service.db.keyring import Subject, subject_of
 from thumbwheel_service.db.reader import Reader
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.errors import BadInput, Conflicting
 from thumbwheel_service.feedback import repository as feedback
@@ -55,8 +57,7 @@ class TurnService:
         cleared = await self._redactor.turn(_completed(turn))
 
         def work(session: Session) -> Answer:
-            status, stored = _bring(session, tenant, turn, cleared, self._redactor)
-            return Answer(status, _encoder.encode(stored))
+            return _bring(session, tenant, turn, cleared, self._redactor)
 
         return await self._writer.run(lambda session: apply_once(session, once, work))
 
@@ -87,18 +88,25 @@ def _check(turn: TurnIn) -> None:
         raise BadTurn("a model's name has no NUL in it", field="model")
 
 
-def _bring(
-    session: Session, tenant: str, turn: TurnIn, cleared: Cleared[TurnCompleted], redactor: Redactor
-) -> tuple[int, Turn]:
+def _bring(session: Session, tenant: str, turn: TurnIn, cleared: Cleared[TurnCompleted], redactor: Redactor) -> Answer:
+    event = cleared.value
     existing = _existing(session, tenant, turn.completion_id)
     if existing is not None:
-        if not _same(existing, turn, cleared.value, redactor):
+        if not _same(repository.whole(session, existing), turn, event, redactor):
             raise TurnExists(f"completion_id {turn.completion_id!r} is taken by another turn", field="completion_id")
-        return 200, _with_feedback(session, tenant, [existing])[0]
-    event = cleared.value
-    repository.insert_complete(session, tenant, cleared)
-    append_events(session, [wrap(event, tenant=tenant, event_id=f"{event.completion_id}/turn")])
-    return 201, repository.of_event(event)
+        stored = _with_feedback(session, tenant, [existing])[0]
+        return Answer(200, _encoder.encode(stored), _keys_of(session, tenant, stored))
+    sealed, keys = repository.seal(session, tenant, cleared)
+    repository.insert_complete(session, tenant, event, sealed.box)
+    append_events(session, [wrap(sealed, tenant=tenant, event_id=f"{event.completion_id}/turn")])
+    return Answer(201, _encoder.encode(repository.of_event(event)), keys)
+
+
+def _keys_of(session: Session, tenant: str, turn: Turn) -> Secrets:
+    """The keys of everybody who speaks in a turn with its feedback."""
+    users = {record.feedback.user for record in turn.feedback} - {None}
+    people = [Subject("user", user) for user in users if user is not None]
+    return session.keys_of(tenant, subject_of(turn.user, turn.conversation_id), *people)
 
 
 def _existing(session: Session, tenant: str, completion_id: str | None) -> Completion | None:
@@ -111,17 +119,16 @@ def _existing(session: Session, tenant: str, completion_id: str | None) -> Compl
     return row
 
 
-def _same(row: Completion, turn: TurnIn, event: TurnCompleted, redactor: Redactor) -> bool:
-    """Whether the row is what this turn would have become; what the turn leaves open is taken from the row."""
-    if row.origin != "import" or row.body is None:
+def _same(stored: TurnCompleted | None, turn: TurnIn, event: TurnCompleted, redactor: Redactor) -> bool:
+    """Whether what is stored is what this turn would have become; what the turn leaves open is taken from there."""
+    if stored is None or stored.origin != "import":
         return False
     would = replace(
         event,
-        conversation_id=turn.conversation_id or row.conversation_id,
-        created_ms=row.created_ms if turn.created_ms is None else turn.created_ms,
-        finished_ms=row.finished_ms or 0,
+        conversation_id=turn.conversation_id or stored.conversation_id,
+        created_ms=stored.created_ms if turn.created_ms is None else turn.created_ms,
+        finished_ms=stored.finished_ms,
     )
-    stored = repository.decode_body(row.body)
     return would == stored or would == redactor.again(stored)
 
 
@@ -145,4 +152,4 @@ def _completed(turn: TurnIn) -> TurnCompleted:
 
 def _with_feedback(session: Session, tenant: str, rows: Sequence[Completion]) -> list[Turn]:
     spoken: dict[str, list[FeedbackRecord]] = feedback.of_completions(session, tenant, [r.completion_id for r in rows])
-    return [repository.to_turn(row, spoken[row.completion_id]) for row in rows]
+    return [repository.to_turn(session, row, spoken[row.completion_id]) for row in rows]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 from tests.databases import postgres_url, sqlite_url
+from tests.keyrings import close_keyrings
 
 from thumbwheel_service.db.engine import connect
 from thumbwheel_service.db.migrate import migrate
@@ -18,6 +19,7 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[E
     engine = connect(sqlite_url(tmp_path) if request.param == "sqlite" else postgres_url())
     yield engine
     engine.dispose()
+    close_keyrings()
 
 
 @pytest.fixture(params=BOTH)
@@ -26,3 +28,4 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]
     migrate(engine)
     yield engine
     engine.dispose()
+    close_keyrings()

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from thumbwheel.events import FeedbackRecorded, TurnCompleted, decode
+from thumbwheel.events import TurnCompleted
 from thumbwheel.types import Feedback, Flag, Sampling, TurnChoice
 
 
@@ -83,10 +83,4 @@ def turn(completion_id: str, *, conversation: str, texts: tuple[str, ...] = ("A"
     )
 
 
-def recorded(value: bytes) -> FeedbackRecorded:
-    event = decode(value).event
-    assert isinstance(event, FeedbackRecorded)
-    return event
-
-
-__all__ = ["Flag", "Model", "Piece", "natural", "recorded", "turn"]
+__all__ = ["Flag", "Model", "Piece", "natural", "turn"]

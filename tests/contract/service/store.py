@@ -4,13 +4,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Engine, insert, select, update
-from sqlmodel import Session, SQLModel
-from tests.contract.service.feedback_model import recorded, turn
+from sqlmodel import SQLModel
+from tests.contract.service.feedback_model import turn
+from tests.keyrings import keyring_beside, opened, store_beside
 
 from thumbwheel.events import FEEDBACK, FeedbackRecorded
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import LogRow
 from thumbwheel_service.feedback.repository import flush_pending
-from thumbwheel_service.turns.repository import encode_body
+from thumbwheel_service.redaction.cleared import Cleared
+from thumbwheel_service.turns.repository import seal
 
 T = TypeVar("T")
 _completion = SQLModel.metadata.tables["completion"]
@@ -20,7 +23,7 @@ def write(database: Engine, unit: Callable[[Session], T]) -> T:
     """One durable transaction, as the writer makes them."""
     with (
         database.connect().execution_options(writes=True) as connection,
-        Session(connection, autoflush=False, expire_on_commit=False) as session,
+        Session(connection, keyring_beside(database)) as session,
         session.begin(),
     ):
         return unit(session)
@@ -53,8 +56,11 @@ def open_turn(
 
 def end_turn(session: Session, completion_id: str, *, conversation: str = "conv") -> int:
     """What the chat recorder does when the last token is there."""
-    body = encode_body(turn(completion_id, conversation=conversation))
-    change = {"status": "complete", "finished_ms": 2000, "body": body}
+    tenant = session.execute(
+        select(_completion.c.tenant).where(_completion.c.completion_id == completion_id)
+    ).scalar_one()
+    sealed, _ = seal(session, tenant, Cleared(turn(completion_id, conversation=conversation)))
+    change = {"status": "complete", "finished_ms": 2000, "body": sealed.box}
     session.execute(update(_completion).where(_completion.c.completion_id == completion_id).values(change))
     return flush_pending(session, completion_id)
 
@@ -64,4 +70,9 @@ def events(session: Session) -> list[FeedbackRecorded]:
     rows = session.execute(
         select(LogRow.value).where(LogRow.topic == FEEDBACK.name).order_by(LogRow.partition, LogRow.offset)
     )
-    return [recorded(value) for value in rows.scalars()]
+    told = [opened(value, store_beside(_engine(session))) for value in rows.scalars()]
+    return [event for event in told if isinstance(event, FeedbackRecorded)]
+
+
+def _engine(session: Session) -> Engine:
+    return session.connection().engine

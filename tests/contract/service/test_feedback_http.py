@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine, insert, select
 from sqlmodel import SQLModel
 from tests.contract.service.store import end_turn, events, open_turn, write
+from tests.keyrings import opened, store_beside
 from tests.serving import idle_app, serving
 
-from thumbwheel.events import DEFAULT_TENANT, TURNS, TurnCompleted, decode
+from thumbwheel.events import DEFAULT_TENANT, TURNS, TurnCompleted
 from thumbwheel_service.db.tables import LogRow
 
 Http = httpx.AsyncClient
@@ -320,7 +321,7 @@ async def test_turns_come_in_once(http: Http, database: Engine) -> None:
         "completion_id",
     )
     rows = write(database, lambda s: s.execute(select(LogRow.value).where(LogRow.topic == TURNS.name)).scalars().all())
-    told = [e for e in (decode(value).event for value in rows) if isinstance(e, TurnCompleted)]
+    told = [e for e in (opened(value, store_beside(database)) for value in rows) if isinstance(e, TurnCompleted)]
     assert sorted(e.completion_id for e in told) == ["c1", "t"]
     (event,) = [e for e in told if e.completion_id == "t"]
     assert (event.policy_version, event.origin, event.model, event.created_ms) == ("import", "import", "gpt", 5)

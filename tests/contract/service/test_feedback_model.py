@@ -7,9 +7,9 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
-from sqlmodel import Session
 from tests.contract.service.feedback_model import Model, natural
 from tests.contract.service.store import end_turn, events, open_turn, write
+from tests.keyrings import keyring_beside
 
 from thumbwheel.types import (
     Comparison,
@@ -23,10 +23,11 @@ from thumbwheel.types import (
     Rating,
     Thumb,
 )
+from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import FeedbackRow
 from thumbwheel_service.feedback import repository
-from thumbwheel_service.feedback.rows import decode_feedback
-from thumbwheel_service.feedback.service import put, retract
+from thumbwheel_service.feedback.rows import open_body
+from thumbwheel_service.feedback.units import put, retract
 from thumbwheel_service.idempotency import Answer, Once, apply_once
 from thumbwheel_service.redaction.cleared import Cleared
 
@@ -100,7 +101,7 @@ class Run:
 
     def work(self, session: Session, feedback: Feedback) -> Answer:
         stored = put(session, self.tenant, Cleared(feedback))
-        return Answer(stored.status, msgspec.json.encode(stored.record))
+        return Answer(stored.status, msgspec.json.encode(stored.record), stored.keys)
 
     def retry(self, index: int) -> None:
         if not self.answers:
@@ -123,12 +124,13 @@ class Run:
             write(self.database, lambda s: end_turn(s, self.own(OPEN)))
 
     def check(self) -> None:
-        with Session(self.database) as session:
+        with Session(self.database, keyring_beside(self.database)) as session:
             rows = session.execute(select(FeedbackRow).where(FeedbackRow.tenant == self.tenant)).scalars().all()
+            said = {r.feedback_id: open_body(session, r.feedback_id, r.body) for r in rows}
             history = {r.feedback_id: repository.revisions(session, r.feedback_id) for r in rows}
             mine = {piece.feedback_id for piece in self.model.pieces.values()}
             heard = [event for event in events(session) if event.feedback_id in mine]
-        found = {natural(f := decode_feedback(r.body)): (r.revision, r.retracted, f) for r in rows}
+        found = {natural(f := said[r.feedback_id]): (r.revision, r.retracted, f) for r in rows}
         assert found == {k: (p.revision, p.retracted, p.feedback) for k, p in self.model.pieces.items()}
         for row in rows:
             assert [r.revision for r in history[row.feedback_id]] == list(range(1, row.revision + 1))
@@ -141,7 +143,7 @@ class Run:
             else:
                 last = told[-1]
                 assert (last.revision, last.retracted) == (row.revision, row.retracted)
-                assert last.feedback == decode_feedback(row.body)
+                assert last.feedback == said[row.feedback_id]
                 if row.completion_id:
                     assert last.answer == "AB"[getattr(last.feedback, "choice", 0)]
                     assert last.turn_status == "complete"

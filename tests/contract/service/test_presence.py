@@ -6,12 +6,13 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlmodel import Session
 from tests.contract.service.store import events, open_turn, write
+from tests.keyrings import keyring_beside
 
 from thumbwheel.types import Thumb
 from thumbwheel_service.chat.presence import Presence
 from thumbwheel_service.db.tables import CompletionRow, ProcessRow
 from thumbwheel_service.db.writer import Writer
-from thumbwheel_service.feedback.service import put
+from thumbwheel_service.feedback.units import put
 from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.owner import Owner
 from thumbwheel_service.redaction.cleared import Cleared
@@ -48,7 +49,7 @@ class Process:
 
 @pytest.fixture
 def writer(database: Engine) -> Iterator[Writer]:
-    writer = Writer(database)
+    writer = Writer(database, keyring_beside(database))
     yield writer
     writer.close()
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlmodel import Session
 from tests.contract.service.store import write
+from tests.keyrings import keyring_beside
 
 from thumbwheel.bus import NewRecord, TopicPartition
 from thumbwheel.events import CONTROL, LEARNER
@@ -139,7 +140,7 @@ async def test_replicas_that_prune_together_remove_every_row_once(database: Engi
     parts: list[tuple[Engine, Writer, Reader]] = []
     for _ in range(3):
         engine = connect(database.url.render_as_string(hide_password=False))
-        parts.append((engine, Writer(engine), Reader(engine)))
+        parts.append((engine, Writer(engine, keyring_beside(engine)), Reader(engine, keyring_beside(engine))))
     tasks = [
         Retention(writer, reader, FromLog(reader), lambda: {AT: 650}, keep_days=1, relayed=False).round()
         for _, writer, reader in parts
@@ -153,7 +154,8 @@ async def test_replicas_that_prune_together_remove_every_row_once(database: Engi
 
 
 def test_compacted_topics_are_none_of_its_business(database: Engine) -> None:
-    assert {at.topic for at in PARTITIONS} == {"thumbwheel.turns", "thumbwheel.feedback", "thumbwheel.control"}
+    kept = ("turns", "feedback", "control", "erasures")
+    assert {at.topic for at in PARTITIONS} == {f"thumbwheel.{name}" for name in kept}
     last = NewRecord(LEARNER.name, "status", "e", b"x")
     write(database, lambda s: append_records(s, [last]))
     kept: Any = select(func.count()).select_from(LogRow)

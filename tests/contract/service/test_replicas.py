@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, select
 from tests.contract.service.store import end_turn, events, open_turn, write
+from tests.keyrings import keyring_beside
 from tests.serving import alive, client, idle_app
 
 from thumbwheel.events import DEFAULT_TENANT
@@ -65,7 +66,7 @@ async def test_feedback_that_races_with_the_end_of_its_turn_is_told_once(
     for name in names:
         write(database, lambda s, name=name: open_turn(s, DEFAULT_TENANT, name))
     other = connect(database.url.render_as_string(hide_password=False))
-    recorder = Writer(other)
+    recorder = Writer(other, keyring_beside(other))
     ends = [recorder.run(lambda s, name=name: end_turn(s, name)) for name in names]
     thumbs = [replicas[i % 2].post("/v1/feedback", json=UP | {"completion_id": n}) for i, n in enumerate(names)]
     answers = await asyncio.gather(*[job for pair in zip(thumbs, ends, strict=True) for job in pair])

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from tests.brokers import Broker
 from tests.kafka_sockets import sockets_collected
+from tests.keyrings import keyring_beside
 
 from thumbwheel.bus import NewRecord, Record, TopicPartition
 from thumbwheel.bus.kafka import KafkaBus
@@ -39,7 +40,7 @@ def bus(broker: Broker, caplog: pytest.LogCaptureFixture) -> Iterator[KafkaBus]:
 
 @pytest.fixture
 async def parts(database: Engine) -> AsyncIterator[tuple[Writer, Reader]]:
-    writer, reader = Writer(database), Reader(database)
+    writer, reader = Writer(database, keyring_beside(database)), Reader(database, keyring_beside(database))
     yield writer, reader
     await asyncio.to_thread(writer.close)
     reader.close()

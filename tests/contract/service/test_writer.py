@@ -3,26 +3,27 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session
+from tests.keyrings import keyring_beside
 
 from thumbwheel.bus import NewRecord, partition_of
 from thumbwheel.events import TURNS
 from thumbwheel_service.db.engine import connect
 from thumbwheel_service.db.tables import LogHead, LogRow, UnstoredRow
-from thumbwheel_service.db.writer import NotWritten, Writer, WriterClosed
+from thumbwheel_service.db.writer import Failed, NotWritten, Writer, WriterClosed
 from thumbwheel_service.errors import Conflicting, TooMany
 from thumbwheel_service.log.append import append_records
 
 
 @pytest.fixture
 async def writer(database: Engine) -> AsyncIterator[Writer]:
-    writer = Writer(database)
+    writer = Writer(database, keyring_beside(database))
     yield writer
     await asyncio.to_thread(writer.close)
 
@@ -114,6 +115,72 @@ async def test_a_unit_with_broken_sql_fails_alone(writer: Writer, database: Engi
     assert stored(database) == {"a", "c"}
 
 
+async def among(writer: Writer, batch: Any, names: list[str]) -> list[Any]:
+    hold = Hold()
+    first = asyncio.create_task(writer.run(hold))
+    await asyncio.to_thread(hold.entered.wait, 10)
+    rest = [asyncio.create_task(writer.run_among(batch, name)) for name in names]
+    await asyncio.sleep(0)
+    hold.go.set()
+    await first
+    return await asyncio.gather(*rest, return_exceptions=True)
+
+
+async def test_items_of_a_kind_are_done_together_and_answered_in_order(writer: Writer, database: Engine) -> None:
+    sizes: list[int] = []
+
+    def batch(session: Session, names: Sequence[str]) -> list[str | Failed]:
+        sizes.append(len(names))
+        return [Failed(ValueError(name)) if name == "bad" else store(name)(session) for name in names]
+
+    results = await among(writer, batch, ["a", "bad", "b"])
+    assert [results[0], type(results[1]), results[2]] == ["a", ValueError, "b"]
+    assert sizes == [3]
+    assert stored(database) == {"a", "b"}
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), SystemExit(1), text("SELECT * FROM nowhere")])
+async def test_a_batch_that_raises_is_done_one_by_one(writer: Writer, database: Engine, error: Any) -> None:
+    sizes: list[int] = []
+
+    def batch(session: Session, names: Sequence[str]) -> list[str]:
+        sizes.append(len(names))
+        done = [store(name)(session) for name in names]
+        if "bad" in names:
+            if isinstance(error, BaseException):
+                raise error
+            session.execute(error)
+        return done
+
+    results = await among(writer, batch, ["a", "bad", "b"])
+    assert (results[0], results[2]) == ("a", "b")
+    assert isinstance(results[1], Exception)
+    assert sizes[0] == 3
+    assert stored(database) == {"a", "b"}
+    assert await writer.run_among(batch, "c") == "c"
+
+
+async def test_units_and_batches_keep_their_order(writer: Writer, database: Engine) -> None:
+    seen: list[Any] = []
+
+    def batch(session: Session, names: Sequence[str]) -> Sequence[str]:
+        seen.append(list(names))
+        return names
+
+    hold = Hold()
+    first = asyncio.create_task(writer.run(hold))
+    await asyncio.to_thread(hold.entered.wait, 10)
+    rest = [asyncio.create_task(writer.run_among(batch, name)) for name in "ab"]
+    await asyncio.sleep(0)
+    rest.append(asyncio.create_task(writer.run(lambda session: seen.append("unit") or "u")))
+    await asyncio.sleep(0)
+    rest.append(asyncio.create_task(writer.run_among(batch, "c")))
+    await asyncio.sleep(0)
+    hold.go.set()
+    assert await asyncio.gather(first, *rest) == [None, "a", "b", "u", "c"]
+    assert seen == [["a", "b"], "unit", ["c"]]
+
+
 async def test_what_a_cancelled_caller_asked_for_is_done_and_harms_nobody(writer: Writer, database: Engine) -> None:
     hold = Hold()
     first = asyncio.create_task(writer.run(hold))
@@ -131,7 +198,7 @@ async def test_what_a_cancelled_caller_asked_for_is_done_and_harms_nobody(writer
 
 
 async def test_a_full_queue_is_said_to_be_full(database: Engine) -> None:
-    writer = Writer(database, capacity=2)
+    writer = Writer(database, keyring_beside(database), capacity=2)
     hold = Hold()
     first = asyncio.create_task(writer.run(hold))
     await asyncio.to_thread(hold.entered.wait, 10)
@@ -147,7 +214,7 @@ async def test_a_full_queue_is_said_to_be_full(database: Engine) -> None:
 
 
 async def test_a_caller_is_told_no_in_time_and_what_waited_too_long_is_not_begun(database: Engine) -> None:
-    writer = Writer(database, patience=0.2)
+    writer = Writer(database, keyring_beside(database), patience=0.2)
     hold = Hold()
     first = asyncio.create_task(writer.run(hold))
     await asyncio.to_thread(hold.entered.wait, 10)
@@ -174,7 +241,7 @@ async def test_no_content_of_what_failed_is_shown(
 
 
 async def test_closing_finishes_what_waits_and_takes_nothing_new(database: Engine) -> None:
-    writer = Writer(database)
+    writer = Writer(database, keyring_beside(database))
     waiting = [asyncio.create_task(writer.run(store(f"c{i}"))) for i in range(600)]
     await asyncio.sleep(0)
     await asyncio.to_thread(writer.close)
@@ -218,7 +285,7 @@ async def test_a_lost_connection_tells_nobody_yes_and_the_next_write_works(write
 async def test_two_writers_make_dense_offsets_in_commit_order(database: Engine) -> None:
     """What two replicas append is one sequence per partition: no gap, no reader ever sees a later one first."""
     other = connect(database.url.render_as_string(hide_password=False))
-    writers = [Writer(database, group=8), Writer(other, group=8)]
+    writers = [Writer(database, keyring_beside(database), group=8), Writer(other, keyring_beside(other), group=8)]
     seen: list[int] = []
     done = threading.Event()
 

@@ -21,6 +21,7 @@ from thumbwheel.types import Thumb
 from thumbwheel_learner.announce import Announcer
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset import freeze
+from thumbwheel_learner.keys import NoKeys
 from thumbwheel_learner.store.ingest import OffsetMoved, move_offset
 from thumbwheel_learner.store.runs import label_counts, unfinished_runs
 from thumbwheel_learner.store.session import VERSION_TABLE, connect, migrate, reading, writing
@@ -72,7 +73,10 @@ def test_crashes_and_disorder_give_the_store_and_the_snapshot_of_a_straight_run_
     drain(Consumer(postgres, bus), bus)
     drain(Consumer(straight, once), once)
     assert contents(postgres) == contents(straight)
-    assert freeze(postgres, tmp_path / "p").snapshot.hash == freeze(straight, tmp_path / "s").snapshot.hash
+    assert (
+        freeze(postgres, tmp_path / "p", NoKeys()).snapshot.hash
+        == freeze(straight, tmp_path / "s", NoKeys()).snapshot.hash
+    )
     straight.dispose()
 
 

@@ -18,6 +18,7 @@ from thumbwheel.events import POLICIES, PolicyPublished, decode, wrap
 from thumbwheel.types import Correction, Thumb
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.evaluate import GateConfig
+from thumbwheel_learner.keys import NoKeys
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.model import PolicyModel, load_policy
 from thumbwheel_learner.plan import Recipe
@@ -130,7 +131,7 @@ class Desk:
             publisher=Publisher(self.engine, self.bus, store=self.store, key=KEY, promote="auto"),
             recipe=RECIPE,
         )
-        plan = RunPlan(data=self.data, base=fingerprint, min_labels=50, max_prompts=1000)
+        plan = RunPlan(data=self.data, base=fingerprint, min_labels=50, max_prompts=1000, keys=NoKeys())
         live = lambda: Parent("base", None)  # noqa: E731
         return Runner(self.engine, plan, workshop.stages(), live=live, progress=self.progress)
 

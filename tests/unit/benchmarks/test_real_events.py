@@ -5,7 +5,7 @@ from collections import Counter
 from tests.benchmarks.real_events import record
 
 from thumbwheel.bus import Record
-from thumbwheel.events import FeedbackRecorded, topic_and_key
+from thumbwheel.events import FeedbackSealed, topic_and_key
 from thumbwheel_learner.store.examine import examine
 
 MANY = 900
@@ -25,7 +25,7 @@ def test_a_few_come_twice_and_a_few_thumbs_change_while_turns_stay_apart() -> No
     times = Counter(one.event_id for one in made)
     assert Counter(times.values())[2] == MANY // 100
     events = [examine(Record(one.topic, 0, 0, one.key, one.value)).event for one in made]
-    thumbs = [event for event in events if isinstance(event, FeedbackRecorded)]
+    thumbs = [event for event in events if isinstance(event, FeedbackSealed)]
     assert {event.revision for event in thumbs} == {1, 2}
     first = {event.feedback_id for event in thumbs if event.revision == 1}
     assert sum(event.feedback_id in first for event in thumbs if event.revision == 2) > MANY // 40

@@ -12,8 +12,10 @@ from tests.learner_fakes import MemoryBus
 from thumbwheel.events import Envelope, FeedbackRecorded, wrap
 from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Flag, Outcome, Rating, Thumb
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.dataset import SnapshotDamaged, freeze, frozen_at, load
+from thumbwheel_learner.dataset import freeze
 from thumbwheel_learner.examples import Snapshot, as_sent
+from thumbwheel_learner.keys import NoKeys
+from thumbwheel_learner.snapshots import SnapshotDamaged, load
 
 
 def stored(engine: Engine, envelopes: list[Envelope]) -> None:
@@ -27,7 +29,7 @@ def stored(engine: Engine, envelopes: list[Envelope]) -> None:
 
 def snapshot_of(engine: Engine, tmp_path: Path, *given: FeedbackRecorded) -> Snapshot:
     stored(engine, [wrap(event) for event in given])
-    return freeze(engine, tmp_path).snapshot
+    return freeze(engine, tmp_path, NoKeys()).snapshot
 
 
 def history() -> list[Envelope]:
@@ -119,20 +121,20 @@ def test_retracted_feedback_and_lost_turns_stay_out_and_are_counted(engine: Engi
 def test_redacted_turns_teach_as_texts_and_are_no_prompts_to_practise_on(engine: Engine, tmp_path: Path) -> None:
     events = [turn(1), turn(2, redacted=True, user="ann"), feedback(2)]
     stored(engine, [wrap(event) for event in events])
-    snapshot = freeze(engine, tmp_path).snapshot
+    snapshot = freeze(engine, tmp_path, NoKeys()).snapshot
     told = [(prompt.completion_id, prompt.redacted, prompt.user) for prompt in snapshot.prompts]
     assert told == [("c-1", False, None), ("c-2", True, "ann")]
     assert [p.completion_id for p in as_sent(snapshot.prompts)] == ["c-1"]
     assert [j.answer for j in snapshot.judged] == ["answer 2"]
     assert (snapshot.counts["prompts"], snapshot.counts["prompts_redacted"]) == (2, 1)
-    assert load(tmp_path, snapshot.hash) == snapshot
+    assert load(tmp_path, snapshot.hash, NoKeys()).snapshot == snapshot
 
 
 def test_only_complete_chats_give_prompts(engine: Engine, tmp_path: Path) -> None:
     turns = [turn(1), turn(2, status="cut"), turn(3, status="lost"), turn(4, origin="import"), turn(5)]
     stored(engine, [wrap(event) for event in turns])
-    assert [p.completion_id for p in freeze(engine, tmp_path).snapshot.prompts] == ["c-1", "c-5"]
-    assert [p.completion_id for p in freeze(engine, tmp_path, max_prompts=1).snapshot.prompts] == ["c-5"]
+    assert [p.completion_id for p in freeze(engine, tmp_path, NoKeys()).snapshot.prompts] == ["c-1", "c-5"]
+    assert [p.completion_id for p in freeze(engine, tmp_path, NoKeys(), max_prompts=1).snapshot.prompts] == ["c-5"]
 
 
 def test_the_same_events_in_any_order_give_the_same_hash_and_file(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_the_same_events_in_any_order_give_the_same_hash_and_file(tmp_path: Path
         random.Random(attempt).shuffle(events)
         with learner_store(tmp_path / f"{attempt}.db") as engine:
             stored(engine, events)
-            frozen = freeze(engine, tmp_path / str(attempt))
+            frozen = freeze(engine, tmp_path / str(attempt), NoKeys())
         hashes.add(frozen.snapshot.hash)
         with gzip.open(tmp_path / str(attempt) / frozen.file) as file:
             files.add(b"".join(file.readlines()[1:]))
@@ -158,15 +160,15 @@ def test_redelivery_keeps_the_hash_and_one_more_label_changes_it(engine: Engine,
             bus.publish(envelope)
         while consumer.step(0.0):
             pass
-        hashes.append(freeze(engine, tmp_path).snapshot.hash)
+        hashes.append(freeze(engine, tmp_path, NoKeys()).snapshot.hash)
     assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_snapshot_loads_as_it_was_frozen_and_lists_its_events(engine: Engine, tmp_path: Path) -> None:
     stored(engine, history())
-    frozen = freeze(engine, tmp_path)
-    assert load(tmp_path, frozen.snapshot.hash) == frozen.snapshot
-    assert frozen_at(tmp_path, frozen.snapshot.hash) == frozen
+    frozen = freeze(engine, tmp_path, NoKeys())
+    assert load(tmp_path, frozen.snapshot.hash, NoKeys()).snapshot == frozen.snapshot
+    assert load(tmp_path, frozen.snapshot.hash, NoKeys()) == frozen
     listed = (tmp_path / frozen.events_file).read_bytes()
     assert hashlib.sha256(listed).hexdigest() == frozen.events_sha256
     assert listed.decode().split() == sorted(e.event_id for e in history())
@@ -174,9 +176,9 @@ def test_a_snapshot_loads_as_it_was_frozen_and_lists_its_events(engine: Engine, 
 
 def test_freezing_again_reuses_the_file(engine: Engine, tmp_path: Path) -> None:
     stored(engine, history())
-    first = freeze(engine, tmp_path)
+    first = freeze(engine, tmp_path, NoKeys())
     written = (tmp_path / first.file).stat().st_mtime_ns
-    again = freeze(engine, tmp_path)
+    again = freeze(engine, tmp_path, NoKeys())
     assert again.snapshot.created_ms == first.snapshot.created_ms
     assert (tmp_path / first.file).stat().st_mtime_ns == written
 
@@ -202,10 +204,10 @@ def truncate(path: Path) -> None:
 @pytest.mark.parametrize("harm", [damage_text, drop_line, truncate, Path.unlink])
 def test_a_damaged_snapshot_is_refused_and_freezing_mends_it(engine: Engine, tmp_path: Path, harm: object) -> None:
     stored(engine, history())
-    frozen = freeze(engine, tmp_path)
+    frozen = freeze(engine, tmp_path, NoKeys())
     assert callable(harm)
     harm(tmp_path / frozen.file)
     with pytest.raises(SnapshotDamaged, match=frozen.snapshot.hash):
-        load(tmp_path, frozen.snapshot.hash)
-    freeze(engine, tmp_path)
-    assert load(tmp_path, frozen.snapshot.hash).hash == frozen.snapshot.hash
+        load(tmp_path, frozen.snapshot.hash, NoKeys())
+    freeze(engine, tmp_path, NoKeys())
+    assert load(tmp_path, frozen.snapshot.hash, NoKeys()).snapshot.hash == frozen.snapshot.hash

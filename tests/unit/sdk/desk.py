@@ -30,6 +30,17 @@ POLICIES = {
         {"version": "p-1", "state": "rejected", "reason": "a tensor holds NaN"},
     ],
 }
+ERASURE = {
+    "erasure_id": "er-1",
+    "subject_sha256": "ab" * 32,
+    "state": "complete",
+    "turns": 3,
+    "feedback": 2,
+    "created_ms": 1,
+    "deadline_ms": 2,
+    "applied_ms": 2,
+    "versions": [{"version": "p-2", "examples": 5, "share": 0.25, "inherited": True}],
+}
 STATUS = {
     "version": "0.1.0",
     "model": "demo",
@@ -63,6 +74,7 @@ class Desk:
         self.asked: list[tuple[str, str, Any, dict[str, str]]] = []
         self.turns: dict[str, dict[str, Any]] = {}
         self.feedback: list[dict[str, Any]] = []
+        self.erased: list[str] = []
         self.refuse_text: str | None = None
         self.key: str | None = None
         self.bus = "embedded"
@@ -86,6 +98,13 @@ class Desk:
                 return 200, next(p for p in POLICIES["policies"] if p["version"] == version)  # type: ignore[index]
             case "POST", ["policies", *_]:
                 return 200, {**POLICIES, "live": "p-1"}
+            case "DELETE", ["users" | "conversations", name]:
+                self.erased.append(name)
+                return 200, ERASURE | {"state": "erased", "versions": []}
+            case "GET", ["erasures"]:
+                return 200, {"erasures": [ERASURE] if self.erased else []}
+            case "GET", ["erasures", _]:
+                return 200, ERASURE
             case "POST", ["learner", "commands"]:
                 return 202, body
             case _:

@@ -166,6 +166,32 @@ async def test_a_time_without_an_offset_is_refused_here() -> None:
             [record async for record in service.feedback.list(since=datetime(2026, 1, 31))]  # noqa: DTZ001
 
 
+ERASURE = {
+    "erasure_id": "er-1",
+    "subject_sha256": "ab" * 32,
+    "state": "complete",
+    "turns": 3,
+    "feedback": 2,
+    "created_ms": 1,
+    "deadline_ms": 2,
+    "versions": [{"version": "p-2", "examples": 5, "share": 0.25, "inherited": True}],
+}
+
+
+def test_people_are_erased() -> None:
+    transport = Scripted(ok(ERASURE), ok(ERASURE), ok({"erasures": [ERASURE]}), ok(ERASURE))
+    service = client(transport)
+    assert service.erasures.user("ann").versions[0].share == 0.25
+    service.erasures.conversation("conv/1")
+    assert service.erasures.list().erasures == [service.erasures.get("er-1")]
+    assert [(r.method, r.url.raw_path) for r in transport.requests] == [
+        ("DELETE", b"/v1/users/ann"),
+        ("DELETE", b"/v1/conversations/conv%2F1"),
+        ("GET", b"/v1/erasures"),
+        ("GET", b"/v1/erasures/er-1"),
+    ]
+
+
 def test_policies_and_the_learner() -> None:
     transport = Scripted(ok(POLICIES), ok(POLICIES), ok(POLICIES), ok({"command": "now", "stages": ["sft"]}, 202))
     service = client(transport)
@@ -284,7 +310,7 @@ def surface(of: type | object) -> dict[str, list[str]]:
 def test_both_clients_have_the_same_surface() -> None:
     one, other = Client("http://service"), AsyncClient("http://service")
     assert surface(one) == surface(other)
-    for group in ("feedback", "turns", "policies", "learner"):
+    for group in ("feedback", "turns", "policies", "erasures", "learner"):
         assert surface(getattr(one, group)) == surface(getattr(other, group))
         raw = surface(getattr(one.with_raw_response, group))
         assert raw == surface(getattr(other.with_raw_response, group))

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from tests.fake_engine import FakeEngine
+from tests.keyrings import opened
 from tests.serving import serving
 
+from thumbwheel import box
 from thumbwheel_service.app import create_app
+from thumbwheel_service.db.engine import connect
+from thumbwheel_service.db.key_store import SqlKeyStore
 from thumbwheel_service.redaction import KINDS
 from thumbwheel_service.redaction.patterns import BadPattern
 from thumbwheel_service.settings import Settings
@@ -119,12 +124,33 @@ async def test_no_byte_of_it_reaches_the_disk_or_the_log(settings: Settings, cap
     assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
     assert connection.execute("SELECT count(*) FROM log").fetchone()[0] > 20
     connection.close()
-    stored = b"".join(path.read_bytes() for path in settings.data.rglob("*") if path.is_file())
+    stored = b"".join(path.read_bytes() for path in settings.data.rglob("*") if path.is_file()) + unsealed(settings)
     assert b"[customer]" in stored
     for secret in SECRETS:
         assert secret.encode() not in stored
         assert secret not in caplog.text
         assert f'thumbwheel_redactions_total{{kind="{kind_of(secret)}"}}' in metrics
+
+
+def unsealed(settings: Settings) -> bytes:
+    """Every box of the database, opened."""
+    store = SqlKeyStore(connect(settings.keys_database_url))
+    database = sqlite3.connect(settings.data / "service.db")
+    boxes = {
+        "SELECT 'turn/' || completion_id, body FROM completion": 3,
+        "SELECT 'feedback/' || feedback_id, body FROM feedback": 8,
+        "SELECT 'feedback/' || feedback_id, body FROM feedback_revision": 16,
+        "SELECT 'idempotency/' || tenant || '/' || key, body FROM idempotency": 8,
+    }
+    found: list[bytes] = []
+    for query, least in boxes.items():
+        rows = database.execute(query).fetchall()
+        assert len(rows) > least
+        found += [box.unseal(body, store.get(box.key_ids(body)), name) for name, body in rows]
+    found += [msgspec.json.encode(opened(value, store)) for (value,) in database.execute("SELECT value FROM log")]
+    database.close()
+    store.close()
+    return b"\n".join(found)
 
 
 def kind_of(secret: str) -> str:

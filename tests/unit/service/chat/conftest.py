@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlmodel import Session, SQLModel
 from tests.fake_engine import FakeEngine
+from tests.keyrings import KEYRING, opened
 
-from thumbwheel.events import TurnCompleted, decode
+from thumbwheel.events import TurnCompleted
 from thumbwheel_service.chat.recorder import TurnRecorder
 from thumbwheel_service.chat.service import ChatService
 from thumbwheel_service.chat.turn import LiveTurn
@@ -30,7 +31,7 @@ class Desk:
         self.database = database
         self.engine = FakeEngine()
         self.router = Router("thumbwheel")
-        self.writer = Writer(database)
+        self.writer = Writer(database, KEYRING)
         self.metrics = Metrics()
         self.recorder = TurnRecorder(self.writer, self.metrics, Redactor([]), owner="me/boot")
         self.chats = ChatService(self.engine, self.router, self.recorder, self.metrics, limit=4)
@@ -45,7 +46,7 @@ class Desk:
     def events(self) -> list[TurnCompleted]:
         with Session(self.database) as session:
             rows = session.execute(select(LogRow).order_by(LogRow.created_ms)).scalars().all()  # type: ignore[arg-type]
-            found = [decode(row.value).event for row in rows]
+            found = [opened(row.value) for row in rows]
         return [event for event in found if isinstance(event, TurnCompleted)]
 
 

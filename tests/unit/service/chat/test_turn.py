@@ -8,10 +8,11 @@ import pytest
 from litestar.types import HTTPDisconnectEvent
 from sqlalchemy import event, select, update
 from sqlmodel import Session
+from tests.keyrings import opened
 from tests.unit.service.chat.conftest import HELLO, Desk
 from tests.waiting import eventually
 
-from thumbwheel.events import FeedbackRecorded, decode
+from thumbwheel.events import FeedbackRecorded
 from thumbwheel.types import Thumb
 from thumbwheel_service.chat.losses import Losses
 from thumbwheel_service.chat.recorder import TurnRecorder
@@ -19,7 +20,7 @@ from thumbwheel_service.chat.service import ChatService, ServiceStopping
 from thumbwheel_service.db.tables import CompletionRow, LogRow, UnstoredRow
 from thumbwheel_service.engine.protocol import ChatRefused, EngineDown
 from thumbwheel_service.errors import TooMany, Unavailable
-from thumbwheel_service.feedback.service import put
+from thumbwheel_service.feedback.units import put
 from thumbwheel_service.policies.router import Served, UnknownModel
 from thumbwheel_service.redaction.cleared import Cleared
 from thumbwheel_service.redaction.redactor import Redactor
@@ -276,7 +277,7 @@ async def test_a_turn_that_cannot_be_stored_is_lost_and_its_feedback_told(desk: 
     await eventually(lambda: (row := desk.row(completion_id)) and row.status == "lost")
     await recorder.drain()
     with Session(desk.database) as session:
-        (told,) = [decode(value).event for value in session.execute(select(LogRow.value)).scalars()]
+        (told,) = [opened(value) for value in session.execute(select(LogRow.value)).scalars()]
     assert isinstance(told, FeedbackRecorded)
     assert (told.completion_id, told.turn_status, told.answer) == (completion_id, "lost", None)
 

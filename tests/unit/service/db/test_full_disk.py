@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event, insert, select
 from sqlmodel import Session
 from tests.databases import sqlite_url
+from tests.keyrings import KEYRING
 
 from thumbwheel_service.db.engine import DatabaseGone, connect
 from thumbwheel_service.db.migrate import NoDatabase, migrate, open_database
@@ -39,7 +40,7 @@ async def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
         connection.execute(f"PRAGMA max_page_count={limit}")
 
     event.listen(database, "checkout", small)
-    writer = Writer(database)
+    writer = Writer(database, KEYRING)
     assert await writer.run(store(0, 10)) == 0
     results = await asyncio.gather(
         writer.run(store(1, 10_000_000)), *[writer.run(store(i, 10)) for i in range(2, 20)], return_exceptions=True
@@ -56,7 +57,7 @@ async def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
 
 async def test_a_database_that_is_gone_refuses_everybody(tmp_path: Path) -> None:
     database = connect(sqlite_url(tmp_path))
-    writer = Writer(database)
+    writer = Writer(database, KEYRING)
     results = await asyncio.gather(*[writer.run(store(i, 1)) for i in range(50)], return_exceptions=True)
     assert {type(r) for r in results} == {NotWritten}
     migrate(database)
@@ -68,7 +69,7 @@ async def test_a_database_that_is_gone_refuses_everybody(tmp_path: Path) -> None
 async def test_a_file_that_is_removed_or_replaced_takes_no_more_writes(tmp_path: Path) -> None:
     database = connect(sqlite_url(tmp_path))
     migrate(database)
-    writer, reader, file = Writer(database), Reader(database), tmp_path / "service.db"
+    writer, reader, file = Writer(database, KEYRING), Reader(database, KEYRING), tmp_path / "service.db"
     assert await writer.run(store(0, 1)) == 0
     file.rename(tmp_path / "kept")
     with pytest.raises(NotWritten, match="is gone"):
@@ -89,7 +90,7 @@ async def test_a_file_that_is_removed_or_replaced_takes_no_more_writes(tmp_path:
 
 async def test_a_reader_has_patience_and_a_queue_with_an_end(tmp_path: Path) -> None:
     database = connect(sqlite_url(tmp_path))
-    reader = Reader(database, threads=1, capacity=2, patience=0.2)
+    reader = Reader(database, KEYRING, threads=1, capacity=2, patience=0.2)
     go = threading.Event()
     slow = [asyncio.create_task(reader.run(lambda _: go.wait(10))) for _ in range(2)]
     await asyncio.sleep(0)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 from tests.databases import sqlite_url
+from tests.keyrings import KEYRING
 
 from thumbwheel.bus import NewRecord, TopicPartition, partition_of
 from thumbwheel.events import TOPICS
@@ -45,7 +46,7 @@ def partition(topic: str, key: str) -> TopicPartition:
 async def log(tmp_path: Path) -> AsyncIterator[Log]:
     database = connect(sqlite_url(tmp_path))
     migrate(database)
-    writer, reader, signal = Writer(database), Reader(database), LogSignal()
+    writer, reader, signal = Writer(database, KEYRING), Reader(database, KEYRING), LogSignal()
     writer.on_commit(signal.committed)
     yield Log(database, writer, reader, signal, LogService(writer, reader, signal))
     await asyncio.to_thread(writer.close)

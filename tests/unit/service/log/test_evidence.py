@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert
 from sqlmodel import Session
 from tests.databases import sqlite_url
+from tests.keyrings import KEYRING
 from tests.unit.service.log.test_relay import MemoryBus
 
 from thumbwheel.bus import TopicPartition
@@ -63,7 +64,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def reader(database: Engine) -> Iterator[Reader]:
-    reader = Reader(database)
+    reader = Reader(database, KEYRING)
     yield reader
     reader.close()
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 from sqlmodel import Session
+from tests.keyrings import KEYRING
 from tests.unit.service.log.conftest import Log
 
 from thumbwheel.events import CONTROL, LEARNER, TURNS
@@ -121,7 +122,7 @@ async def test_a_commit_elsewhere_is_found_too(log: Log) -> None:
     """Another replica's writer cannot wake our readers; they look again."""
     reading = asyncio.create_task(log.service.read([AT], limit=10, wait_ms=20_000))
     await asyncio.sleep(0.05)
-    other = type(log.writer)(log.database)
+    other = type(log.writer)(log.database, KEYRING)
     await type(log.service)(other, log.reader, type(log.signal)()).append(entries("a"))
     assert [len(page.rows) for page in await reading] == [1]
     await asyncio.to_thread(other.close)

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 from sqlmodel import Session, SQLModel
 from tests.adapters import published, write_adapter, write_artifact, write_base
 from tests.fake_engine import FakeEngine, served_from
+from tests.keyrings import KEYRING
 
 from thumbwheel.artifact import base_fingerprint
 from thumbwheel.events import Event, decode
@@ -36,7 +37,7 @@ class Wheel:
         self.fingerprint = base_fingerprint(base)
         self.engine = FakeEngine(info=served_from(base))
         self.router = Router("thumbwheel")
-        self.writer, self.reader, self.metrics = Writer(database), Reader(database), Metrics()
+        self.writer, self.reader, self.metrics = Writer(database, KEYRING), Reader(database, KEYRING), Metrics()
         self.shelf = ArtifactShelf(self.store, folder / private, KEY, reserved=frozenset({"thumbwheel"}))
         self.policies = PolicyService(
             self.engine, self.router, self.shelf, self.writer, self.reader, self.metrics, promote=promote

@@ -1,8 +1,6 @@
 """Puts stored dead letters on the bus, where operators find them; at least once, and never in the way of reading."""
 
 import hashlib
-import logging
-import threading
 from collections.abc import Sequence
 
 from sqlalchemy import Engine
@@ -13,7 +11,6 @@ from thumbwheel_learner.store.letters import mark_announced, unannounced
 from thumbwheel_learner.store.session import reading, writing
 from thumbwheel_learner.store.tables import DeadLetterRow
 
-log = logging.getLogger(__name__)
 LARGEST = 8 << 20
 """Bytes of a value that travel whole: in base64 well below what either bus takes as one record."""
 _LARGEST_KEY = 64 << 10
@@ -22,33 +19,14 @@ _SMALL = 64 << 10
 
 
 class Announcer:
-    """Announces in a thread of its own, so that a bus that refuses letters does not slow down the reading of others.
+    """Announces beside the reading (see `Woken`), which a bus that refuses letters must not slow down.
 
     A crash between append and mark announces a letter twice, under the same event id and the same key.
     """
 
-    def __init__(self, engine: Engine, bus: EventBus, *, retry_s: float = 15.0) -> None:
+    def __init__(self, engine: Engine, bus: EventBus) -> None:
         self._engine = engine
         self._bus = bus
-        self._retry_s = retry_s
-        self._woken = threading.Event()
-        self._complained = ""
-
-    def run(self, stop: threading.Event) -> None:
-        """Announce what there is, then whatever `wake` is called for; what fails is tried again."""
-        while not stop.is_set():
-            self._woken.clear()
-            try:
-                while not stop.is_set() and self.announce():
-                    pass
-                self._complained = ""
-            except Exception as error:  # whatever it is: the letters are stored, and the next attempt tells of them
-                self._complain(error)
-            self._woken.wait(self._retry_s)
-
-    def wake(self) -> None:
-        """There is a new dead letter, or it is time to stop."""
-        self._woken.set()
 
     def announce(self) -> int:
         """Announce one load; returns how many letters. Raises `BusError` or the database's error: call again."""
@@ -89,11 +67,6 @@ class Announcer:
         if letters:
             with writing(self._engine) as session:
                 mark_announced(session, letters)
-
-    def _complain(self, error: Exception) -> None:
-        if str(error) != self._complained:
-            log.warning("dead letters wait to be announced, they are kept: %s", error)
-        self._complained = str(error)
 
 
 def _record(letter: DeadLetterRow, limit: int) -> NewRecord:

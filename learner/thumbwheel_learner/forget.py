@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import threading
 from collections.abc import Collection
 from pathlib import Path
 
@@ -19,11 +18,10 @@ from thumbwheel_learner.store.session import reading, writing
 from thumbwheel_learner.store.tables import RewardModelRow, RunRow, VersionRow
 
 log = logging.getLogger(__name__)
-_RETRY_S = 15.0
 
 
 class Forgetter:
-    """Runs in a thread of its own. The rows went when the erasure was read (`store.erasures`).
+    """Works beside the reading (see `Woken`). The rows went when the erasure was read (`store.erasures`).
 
     A crash between append and mark tells of an erasure twice, under the same event id.
     """
@@ -34,25 +32,6 @@ class Forgetter:
         self._bus = bus
         self._runs = runs
         self._data = data
-        self._woken = threading.Event()
-        self._complained = ""
-
-    def run(self, stop: threading.Event) -> None:
-        """See through what there is, now and then and whenever `wake` is called; what fails is tried again."""
-        while not stop.is_set():
-            self._woken.clear()
-            try:
-                self.apply()
-                self._complained = ""
-            except Exception as error:  # whatever it is: the receipt says that it is late
-                if str(error) != self._complained:
-                    log.warning("an erasure is not seen through yet: %s", error)
-                self._complained = str(error)
-            self._woken.wait(_RETRY_S)
-
-    def wake(self) -> None:
-        """There is something to forget, or it is time to stop."""
-        self._woken.set()
 
     def apply(self) -> int:
         """Returns how many erasures were seen through; one that a run still has in memory waits for its end."""

@@ -34,6 +34,7 @@ from thumbwheel_learner.settings import Settings
 from thumbwheel_learner.status import StatusReporter
 from thumbwheel_learner.store.runs import unfinished_runs
 from thumbwheel_learner.store.session import connect, migrate
+from thumbwheel_learner.woken import Woken
 
 if TYPE_CHECKING:
     from thumbwheel_learner.model import PolicyModel
@@ -99,8 +100,13 @@ class Parts:
         self.publisher = Publisher(
             self.engine, self.bus, store=settings.artifacts, key=self.key, promote=settings.promote
         )
-        self.announcer = Announcer(self.engine, self.bus)
-        self.forgetter = Forgetter(self.engine, self.bus, runs=settings.data / FOLDER, data=settings.data)
+        self.announcing = Woken(
+            Announcer(self.engine, self.bus).announce, "dead letters wait to be announced, they are kept"
+        )
+        self.forgetting = Woken(
+            Forgetter(self.engine, self.bus, runs=settings.data / FOLDER, data=settings.data).apply,
+            "an erasure is not seen through yet",
+        )
         self.http = service_http(settings.url, admin_key)
         self.keys = ServiceKeys(self.http)
         self.consumer = Consumer(
@@ -124,7 +130,7 @@ class Parts:
         settings = self.settings
         working = [
             threading.Thread(target=part.run, args=(self.stop,), name=name)
-            for name, part in (("consume", self.consumer), ("announce", self.announcer), ("forget", self.forgetter))
+            for name, part in (("consume", self.consumer), ("announce", self.announcing), ("forget", self.forgetting))
         ]
         schedule: Schedule | None = None
         with self.metrics.serve(settings.metrics_port):
@@ -140,8 +146,8 @@ class Parts:
                 self.stop.set()
                 if schedule is not None:
                     schedule.stop()
-                self.announcer.wake()
-                self.forgetter.wake()
+                self.announcing.wake()
+                self.forgetting.wake()
                 for thread in working:
                     thread.join()
                 self.reporter.resting("stopped", "stopped")
@@ -199,9 +205,9 @@ class Parts:
     def _stored(self, stored: Stored) -> None:
         self.metrics.stored(stored)
         if stored.dead_letters:
-            self.announcer.wake()
+            self.announcing.wake()
         if stored.records.get(ERASURES.name):
-            self.forgetter.wake()
+            self.forgetting.wake()
 
     def _trouble(self, trouble: Trouble | None) -> None:
         self.metrics.trouble(trouble)

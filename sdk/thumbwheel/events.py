@@ -5,8 +5,8 @@ reader raises `schema_version`. `tests/contract/golden/` keeps one JSON per even
 always parse.
 """
 
+import secrets
 import time
-import uuid
 from typing import Any, Literal
 
 import msgspec
@@ -274,8 +274,12 @@ def now_ms() -> int:
 
 
 def new_id(prefix: str) -> str:
-    """A fresh identifier that names its kind, e.g. `fb-6f1c…`."""
-    return f"{prefix}-{uuid.uuid4().hex}"
+    """A fresh identifier that names its kind, e.g. `fb-019a…`.
+
+    48 bits of time, then 80 random ones (as in UUID version 7, RFC 9562): indexes grow at their end, where pages are
+    warm, and nobody guesses another's.
+    """
+    return f"{prefix}-{now_ms():012x}{secrets.token_hex(10)}"
 
 
 def wrap(event: Event, *, tenant: str = DEFAULT_TENANT, event_id: str | None = None) -> Envelope:

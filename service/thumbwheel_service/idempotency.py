@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from litestar import Response
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, select
 
 from thumbwheel import box, routes
 from thumbwheel.box import Secrets
 from thumbwheel.events import now_ms
+from thumbwheel_service.db.bulk import Insert
 from thumbwheel_service.db.keyring import PersonErased
 from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import IdempotencyRow, table_of
@@ -30,7 +31,7 @@ _table = table_of(IdempotencyRow)
 _mine = (_table.c.tenant == bindparam("tenant")) & (_table.c.key == bindparam("key"))
 _FIND = select(_table.c.digest, _table.c.status, _table.c.body, _table.c.expires_ms).where(_mine)
 _FORGET = delete(_table).where(_mine)
-_REMEMBER = insert(_table)
+_remember = Insert(_table, ("tenant", "key", "digest", "status", "body", "expires_ms"))
 _KNOWN = select(_table.c.key).where(
     _table.c.tenant == bindparam("tenant"), _table.c.key.in_(bindparam("keys", expanding=True))
 )
@@ -111,12 +112,8 @@ def known(session: Session, tenant: str, keys: Sequence[str]) -> set[str]:
 def remember(session: Session, answered: Sequence[tuple[Once, Answer]]) -> None:
     """Record answers to requests whose keys are new."""
     expires = now_ms() + EXPIRY_HOURS * 3_600_000
-    rows = [
-        once._asdict() | {"status": answer.status, "body": _sealed(once, answer), "expires_ms": expires}
-        for once, answer in answered
-    ]
-    if rows:
-        session.connection().execute(_REMEMBER, rows)
+    rows = [(*once, answer.status, _sealed(once, answer), expires) for once, answer in answered]
+    _remember(session.connection(), rows)
 
 
 def _sealed(once: Once, answer: Answer) -> bytes:

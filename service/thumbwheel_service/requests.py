@@ -1,8 +1,9 @@
 """What every request gets, unknown paths included: an id in the response, a count, a duration."""
 
+import itertools
 import re
+import secrets
 import time
-import uuid
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,6 +20,8 @@ class RequestStamp:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._process = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -26,7 +29,7 @@ class RequestStamp:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        identifier = _request_id(scope)
+        identifier = _given_id(scope) or f"{self._process}-{next(self._numbers):x}".encode()
         status = 500
 
         async def stamped(message: Message) -> None:
@@ -44,14 +47,12 @@ class RequestStamp:
             self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
 
 
-def _request_id(scope: Scope) -> bytes:
-    """The caller's id when it is a plain token, else a fresh one."""
+def _given_id(scope: Scope) -> bytes | None:
+    """The caller's id when it is a plain token."""
     for name, value in scope["headers"]:
         if name == REQUEST_ID:
-            if _VALID.fullmatch(value):
-                return value
-            break
-    return uuid.uuid4().hex.encode()
+            return value if _VALID.fullmatch(value) else None
+    return None
 
 
 def _rate_headers(scope: Scope) -> list[tuple[bytes, bytes]]:

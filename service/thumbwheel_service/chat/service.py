@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from thumbwheel.events import new_id
 from thumbwheel.types import ChatStamp
 from thumbwheel_service.chat.extensions import Asked, take
 from thumbwheel_service.chat.recorder import TurnRecorder
@@ -97,7 +97,7 @@ class ChatService:
 
     def _turn(self, request: ChatRequest, lease: Lease, asked: Asked, tenant: str, raw: bytes) -> LiveTurn:
         stamp = ChatStamp(
-            completion_id=f"chatcmpl-{uuid.uuid4().hex}",
+            completion_id=new_id("chatcmpl"),
             policy_version=lease.served.version,
             conversation_id=asked.conversation_id,
         )

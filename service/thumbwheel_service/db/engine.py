@@ -13,6 +13,8 @@ _WRITERS_TURN = 0x7457
 """Key of the PostgreSQL advisory lock under which writing transactions take turns."""
 _LOCKED_SECONDS = 10
 """How long a transaction waits for another one's lock."""
+_CHECKPOINT_PAGES = 8000
+"""SQLite's write-ahead log is carried over at this length (32 MB): a page that many commits changed goes but once."""
 _POSTGRES: dict[str, int] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
@@ -90,6 +92,7 @@ def _tune_sqlite(connection: Any) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "cache_size=-65536",
+        f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, insert, or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.engine import Connection
 
 from thumbwheel.box import Secrets
 from thumbwheel.events import now_ms
+from thumbwheel_service.db.bulk import Insert
 from thumbwheel_service.db.key_store import KeyStore, KeysUnavailable, Reason
 from thumbwheel_service.db.tables import PersonRow, table_of
 from thumbwheel_service.errors import Gone
@@ -20,7 +21,7 @@ _BOUND = select(_person.c.subject, _person.c.key_id).where(
     _person.c.subject.in_(bindparam("subjects", expanding=True)),
     or_(_person.c.used_until_ms.is_(None), _person.c.used_until_ms > bindparam("now")),
 )
-_BIND = insert(_person)
+_bind = Insert(_person, ("tenant", "subject", "key_id", "used_until_ms"))
 _BATCH = 256
 """Keys made at once: one fsync of the key store for so many people."""
 _KEEP_SECONDS = 60.0
@@ -93,11 +94,7 @@ class Keyring:
         fresh = {name: self._take() for name in names if name not in held}
         if fresh:
             until = None if self._renew_ms is None else now + self._renew_ms
-            lines = [
-                {"tenant": tenant, "subject": name, "key_id": key_id, "used_until_ms": until}
-                for name, (key_id, _) in fresh.items()
-            ]
-            connection.execute(_BIND, lines)
+            _bind(connection, [(tenant, name, key_id, until) for name, (key_id, _) in fresh.items()])
         secrets = self.secrets(list(held.values()))
         found = {name: (key_id, secrets[key_id]) for name, key_id in held.items()} | fresh
         return {subject: found[name] for name, subject in by_name.items()}

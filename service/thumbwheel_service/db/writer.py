@@ -5,19 +5,18 @@ import logging
 import queue
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from thumbwheel import failpoint
+from thumbwheel_service.db.group import Batch, BatchBroke, Culprit, Failed, Job, Outcome, alone, answer, run_each
 from thumbwheel_service.db.keyring import Keyring
-from thumbwheel_service.db.patience import PATIENCE_SECONDS, within
+from thumbwheel_service.db.patience import PATIENCE_SECONDS
 from thumbwheel_service.db.session import Session
-from thumbwheel_service.db.trouble import is_trouble, reason_of
+from thumbwheel_service.db.trouble import reason_of
 from thumbwheel_service.errors import TooMany, Unavailable
 
 T = TypeVar("T")
@@ -25,6 +24,8 @@ Item = TypeVar("Item")
 Notes = Mapping[str, Any]
 """What the units of a group left in `session.info`, e.g. which partitions of the log grew."""
 _log = logging.getLogger(__name__)
+_GATHER_SECONDS = 0.02
+"""A group waits at most that long for more units."""
 _CULPRITS = 8
 """So many units of one group may fail on the database's side before the whole group is refused."""
 
@@ -38,44 +39,6 @@ class NotWritten(Unavailable):
 
     Nothing was acknowledged. Only where the connection broke during the commit itself may it still have been stored.
     """
-
-
-class Failed(NamedTuple):
-    """What became of one item of a batch that could not be done; the others are."""
-
-    error: Exception
-
-
-Batch = Callable[[Session, Sequence[Any]], Sequence[Any]]
-"""Does many items of one kind in few statements, and answers each in order: with its result, or `Failed`."""
-
-
-class _Job(NamedTuple):
-    unit: Callable[[Session], Any]
-    batch: Batch | None
-    item: Any
-    deadline: float
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-
-
-class _Outcome(NamedTuple):
-    job: _Job
-    result: Any
-    error: BaseException | None
-
-
-class _Culprit(Exception):
-    """The database failed under a unit: its transaction may be gone, so the others of the group start again."""
-
-    def __init__(self, job: _Job, error: SQLAlchemyError) -> None:
-        super().__init__()
-        self.job = job
-        self.error = error
-
-
-class _BatchBroke(Exception):
-    """The database failed under a batch, and nobody knows under which item: each is done alone."""
 
 
 class Writer:
@@ -99,7 +62,7 @@ class Writer:
         self._engine = engine
         self._keyring = keyring
         self._patience = patience
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._capacity = capacity
         self._group = group
         self._closed = False
@@ -135,19 +98,22 @@ class Writer:
 
         Where the batch as a whole raises, each item is done alone, so that a bad one fails its own caller alone.
         """
-        return await self._put(_alone(batch, item), batch, item)
+        return await self._put(alone(batch, item), batch, item)
 
     async def _put(self, unit: Callable[[Session], Any], batch: Batch | None, item: Any) -> Any:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        async with within(self._patience, NotWritten("the database has not confirmed the write in time; try again")):
-            with self._gate:
-                if self._closed:
-                    raise WriterClosed("the service is stopping")
-                if self._jobs.qsize() >= self._capacity:
-                    raise TooMany("too many writes are waiting")
-                self._jobs.put(_Job(unit, batch, item, time.monotonic() + self._patience, loop, future))
-            return await asyncio.shield(future)
+        with self._gate:
+            if self._closed:
+                raise WriterClosed("the service is stopping")
+            if self._jobs.qsize() >= self._capacity:
+                raise TooMany("too many writes are waiting")
+            self._jobs.put(Job(unit, batch, item, time.monotonic() + self._patience, loop, future))
+        timer = loop.call_later(self._patience, _give_up, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         """Finish what is queued, then stop the thread; safe to call twice."""
@@ -162,12 +128,13 @@ class Writer:
             jobs, last = self._gather(first)
             outcomes = self._write(jobs)
             failpoint.reach("writer.committed")
-            _answer(outcomes)
+            answer(outcomes)
             if last:
                 return
 
-    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
+    def _gather(self, first: Job) -> tuple[list[Job], bool]:
         """Everything that waits, up to the size of a group, and whether the writer was told to stop after it."""
+        self._let_others_in(first.loop)
         jobs = [first]
         while len(jobs) < self._group:
             try:
@@ -179,7 +146,24 @@ class Writer:
             jobs.append(job)
         return jobs, False
 
-    def _write(self, jobs: list[_Job]) -> list[_Outcome]:
+    def _let_others_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait while every turn of the event loop brings more units: requests that came together share one commit.
+
+        A commit costs as much as some ten units, and what the loop has read already is queued a moment later. A loop
+        that is slow, or closed, is not waited for.
+        """
+        until = time.monotonic() + _GATHER_SECONDS
+        before = -1
+        while before < self._jobs.qsize() < self._group and (left := until - time.monotonic()) > 0:
+            before = self._jobs.qsize()
+            turned = threading.Event()
+            try:
+                loop.call_soon_threadsafe(turned.set)
+            except RuntimeError:
+                return
+            turned.wait(left)
+
+    def _write(self, jobs: list[Job]) -> list[Outcome]:
         """Commit a group; units that break the transaction are taken out and the others run again without them."""
         now = time.monotonic()
         refused = [_late(job) for job in jobs if job.deadline <= now]
@@ -188,10 +172,10 @@ class Writer:
         while jobs:
             try:
                 return refused + self._commit(jobs)
-            except _BatchBroke:
+            except BatchBroke:
                 jobs = [job._replace(batch=None) for job in jobs]
                 continue
-            except _Culprit as culprit:
+            except Culprit as culprit:
                 culprits += 1
                 error: Exception = culprit.error
                 is_over = culprits == _CULPRITS or getattr(error, "connection_invalidated", False)
@@ -202,7 +186,7 @@ class Writer:
             jobs = [] if out is jobs else [job for job in jobs if job not in out]
         return refused
 
-    def _commit(self, jobs: list[_Job]) -> list[_Outcome]:
+    def _commit(self, jobs: list[Job]) -> list[Outcome]:
         started = time.perf_counter()
         with (
             self._engine.connect().execution_options(writes=True) as connection,
@@ -210,9 +194,9 @@ class Writer:
         ):
             with session.begin():
                 session.connection()
-                outcomes: list[_Outcome] = []
+                outcomes: list[Outcome] = []
                 for batch, together in groupby(jobs, key=lambda job: job.batch):
-                    outcomes += _run_each(session, batch, list(together))
+                    outcomes += run_each(session, batch, list(together))
             notes = dict(session.info)
         self._tell(len(jobs), time.perf_counter() - started, notes)
         return outcomes
@@ -226,85 +210,25 @@ class Writer:
             _log.exception("a listener of the writer failed; the write itself is done")
 
 
-def _run_each(session: Session, batch: Batch | None, jobs: Sequence[_Job]) -> list[_Outcome]:
-    if batch is None or len(jobs) == 1:
-        return [_run(session, job) for job in jobs]
-    try:
-        with session.begin_nested():
-            results = batch(session, [job.item for job in jobs])
-    except BaseException as error:
-        if is_trouble(error):
-            raise _BatchBroke from error
-        session.expunge_all()
-        return [_run(session, job) for job in jobs]
-    return [
-        _Outcome(job, None, result.error) if isinstance(result, Failed) else _Outcome(job, result, None)
-        for job, result in zip(jobs, results, strict=True)
-    ]
-
-
-def _alone(batch: Batch, item: Any) -> Callable[[Session], Any]:
-    """A batch of one, as a unit."""
-
-    def unit(session: Session) -> Any:
-        (result,) = batch(session, [item])
-        if isinstance(result, Failed):
-            raise result.error
-        return result
-
-    return unit
-
-
-def _run(session: Session, job: _Job) -> _Outcome:
-    try:
-        with session.begin_nested():
-            result = job.unit(session)
-            session.flush()
-    except BaseException as error:
-        if isinstance(error, SQLAlchemyError) and is_trouble(error):
-            raise _Culprit(job, error) from error
-        session.expunge_all()
-        return _Outcome(job, None, error)
-    return _Outcome(job, result, None)
-
-
-def _refuse(jobs: list[_Job], error: Exception) -> list[_Outcome]:
+def _refuse(jobs: list[Job], error: Exception) -> list[Outcome]:
     _log.error("%d writes were refused: %s", len(jobs), error)
-    outcomes: list[_Outcome] = []
+    outcomes: list[Outcome] = []
     for job in jobs:
         reason = NotWritten(f"the database did not accept the write ({reason_of(error)}); try again")
         reason.__cause__ = error
-        outcomes.append(_Outcome(job, None, reason))
+        outcomes.append(Outcome(job, None, reason))
     return outcomes
 
 
-def _late(job: _Job) -> _Outcome:
+def _give_up(future: asyncio.Future[Any]) -> None:
+    """Its caller hears no, whatever the writer's thread hangs in."""
+    if not future.done():
+        future.set_exception(NotWritten("the database has not confirmed the write in time; try again"))
+
+
+def _late(job: Job) -> Outcome:
     """Its caller has been told no already."""
-    return _Outcome(job, None, NotWritten("the database was busy for too long; try again"))
-
-
-def _answer(outcomes: list[_Outcome]) -> None:
-    """Settle the callers' futures in their own loops, one wake-up per loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        by_loop[outcome.job.loop].append(outcome)
-    for loop, mine in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_settle, mine)
-        except RuntimeError:
-            _log.warning("%d writers' callers are gone: their loop is closed", len(mine))
-
-
-def _settle(outcomes: list[_Outcome]) -> None:
-    for job, result, error in outcomes:
-        if job.future.done():
-            continue
-        if error is None:
-            job.future.set_result(result)
-        elif isinstance(error, StopIteration) or not isinstance(error, Exception):
-            job.future.set_exception(RuntimeError(f"the unit raised {error!r}"))
-        else:
-            job.future.set_exception(error)
+    return Outcome(job, None, NotWritten("the database was busy for too long; try again"))
 
 
 def _ignore(_units: int, _seconds: float) -> None:

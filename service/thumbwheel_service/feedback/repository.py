@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 
 from thumbwheel.box import Secrets
 from thumbwheel.events import Envelope
 from thumbwheel.types import Feedback, FeedbackRecord, Kind
+from thumbwheel_service.db.bulk import Insert
 from thumbwheel_service.db.pages import Span, merged, page_of, to_cursor
 from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import FeedbackRevisionRow, table_of
@@ -26,8 +27,8 @@ _TAKEN = select(FEEDBACK.c.natural_key).where(
     FEEDBACK.c.tenant == bindparam("tenant"), FEEDBACK.c.natural_key.in_(bindparam("keys", expanding=True))
 )
 _BY_ID = select(*COLUMNS).where(_own_id)
-_INSERT = insert(FEEDBACK)
-_INSERT_REVISION = insert(_history)
+_insert = Insert(FEEDBACK, Piece._fields)
+_insert_revisions = Insert(_history, ("feedback_id", "revision", "retracted", "created_ms", "body"))
 _CHANGED = ("revision", "retracted", "pending_event", "updated_ms", "body")
 _UPDATE = update(FEEDBACK).where(_own_id).values({name: bindparam(f"new_{name}") for name in _CHANGED})
 _TOLD = update(FEEDBACK).where(_own_id).values(pending_event=False)
@@ -76,8 +77,8 @@ def create(session: Session, new: Sequence[New], *, moment: int) -> list[Feedbac
     """Store first revisions with their events, except for those on turns that are still open."""
     rows = [_first(one, moment) for one in new]
     connection = session.connection()
-    connection.execute(_INSERT, [row._asdict() for row in rows])
-    connection.execute(_INSERT_REVISION, [_line(row) for row in rows])
+    _insert(connection, rows)
+    _insert_revisions(connection, [_line(row) for row in rows])
     told = [
         recorded(session, row, one.cleared.value, one.target, one.keys)
         for row, one in zip(rows, new, strict=True)
@@ -136,20 +137,14 @@ def revise(
 
 def _note(session: Session, row: Piece, feedback: Feedback, target: Target, keys: Secrets) -> None:
     """Write the history's row, and the event when there is nothing to wait for."""
-    session.connection().execute(_INSERT_REVISION, _line(row))
+    _insert_revisions(session.connection(), [_line(row)])
     if not target.is_open:
         append_events(session, [recorded(session, row, feedback, target, keys)])
 
 
-def _line(row: Piece) -> dict[str, Any]:
+def _line(row: Piece) -> tuple[Any, ...]:
     """The history's row."""
-    return {
-        "feedback_id": row.feedback_id,
-        "revision": row.revision,
-        "retracted": row.retracted,
-        "created_ms": row.updated_ms,
-        "body": row.body,
-    }
+    return row.feedback_id, row.revision, row.retracted, row.updated_ms, row.body
 
 
 def flush_pending(session: Session, completion_id: str) -> int:

@@ -12,9 +12,10 @@ from thumbwheel.types import (
     FeedbackPage,
     FeedbackRecord,
 )
+from thumbwheel_service.db.group import Failed
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.session import Session
-from thumbwheel_service.db.writer import Failed, Writer
+from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.errors import BadInput, ServiceError
 from thumbwheel_service.feedback import repository
 from thumbwheel_service.feedback.repository import FeedbackFilter

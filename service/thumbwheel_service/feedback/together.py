@@ -7,9 +7,9 @@ from typing import NamedTuple, TypeVar
 from thumbwheel.events import now_ms
 from thumbwheel.types import Feedback
 from thumbwheel_service import idempotency
+from thumbwheel_service.db.group import Failed
 from thumbwheel_service.db.keyring import Subject
 from thumbwheel_service.db.session import Session
-from thumbwheel_service.db.writer import Failed
 from thumbwheel_service.errors import ServiceError
 from thumbwheel_service.feedback import repository
 from thumbwheel_service.feedback.repository import New

@@ -1,14 +1,14 @@
 """Append events to the log inside the caller's transaction, with dense offsets whose order is commit order."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import bindparam, delete, insert, select, text, update
+from sqlalchemy import bindparam, delete, select, text, update
 from sqlmodel import Session
 
 from thumbwheel.bus import NewRecord, TopicPartition, partition_of
 from thumbwheel.events import TOPICS, Envelope, encode, now_ms, topic_and_key
+from thumbwheel_service.db.bulk import Insert
 from thumbwheel_service.db.tables import LogHead, LogRow, table_of
 from thumbwheel_service.errors import BadInput
 from thumbwheel_service.log.signal import APPENDED
@@ -17,7 +17,7 @@ _log = table_of(LogRow)
 _head = table_of(LogHead)
 _at = (_head.c.topic == bindparam("at_topic")) & (_head.c.partition == bindparam("at_partition"))
 _KNOWN = select(_log.c.event_id).where(_log.c.event_id.in_(bindparam("ids", expanding=True)))
-_INSERT = insert(_log)
+_insert = Insert(_log, ("topic", "partition", "offset", "key", "event_id", "value", "created_ms"))
 _RESERVE = update(_head).where(_at).values(next=_head.c.next + bindparam("count")).returning(_head.c.next)
 _BEGIN = text(
     "INSERT INTO log_head (topic, partition, next, first) VALUES (:at_topic, :at_partition, 0, 0) "
@@ -62,28 +62,19 @@ def append_records(session: Session, records: Sequence[NewRecord], *, fresh: boo
     for (topic, partition), new in sorted(groups.items()):
         offset = _reserve(session, topic, partition, len(new))
         rows = [
-            {
-                "topic": topic,
-                "partition": partition,
-                "offset": offset + i,
-                "key": record.key,
-                "event_id": record.event_id,
-                "value": record.value,
-                "created_ms": created,
-            }
+            (topic, partition, offset + i, record.key, record.event_id, record.value, created)
             for i, record in enumerate(new.values())
         ]
-        connection.execute(_INSERT, rows)
+        _insert(connection, rows)
         if TOPICS[topic].compacted:
-            _compact(session, topic, partition, rows)
+            _compact(session, topic, partition, {record.key: offset + i for i, record in enumerate(new.values())})
         grown.add(TopicPartition(topic, partition))
         appended += len(rows)
     return appended
 
 
-def _compact(session: Session, topic: str, partition: int, rows: Sequence[dict[str, Any]]) -> None:
+def _compact(session: Session, topic: str, partition: int, last: Mapping[str, int]) -> None:
     """Of a compacted topic only the last record of a key stays, as on Kafka; the offsets of the others are gaps."""
-    last = {row["key"]: row["offset"] for row in rows}
     for key, offset in last.items():
         older = (_log.c.topic == topic, _log.c.partition == partition, _log.c.key == key, _log.c.offset < offset)
         session.execute(delete(_log).where(*older))

@@ -14,9 +14,9 @@ from tests.contract.service.test_feedback_model import DONE, OPEN, pieces
 from tests.keyrings import keyring_beside
 
 from thumbwheel.types import Feedback, FeedbackRecord, Thumb
+from thumbwheel_service.db.group import Failed
 from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import FeedbackRow
-from thumbwheel_service.db.writer import Failed
 from thumbwheel_service.errors import ServiceError
 from thumbwheel_service.feedback import repository
 from thumbwheel_service.feedback.rows import open_body

@@ -15,8 +15,9 @@ from tests.keyrings import keyring_beside
 from thumbwheel.bus import NewRecord, partition_of
 from thumbwheel.events import TURNS
 from thumbwheel_service.db.engine import connect
+from thumbwheel_service.db.group import Failed
 from thumbwheel_service.db.tables import LogHead, LogRow, UnstoredRow
-from thumbwheel_service.db.writer import Failed, NotWritten, Writer, WriterClosed
+from thumbwheel_service.db.writer import NotWritten, Writer, WriterClosed
 from thumbwheel_service.errors import Conflicting, TooMany
 from thumbwheel_service.log.append import append_records
 
@@ -76,6 +77,33 @@ async def test_every_caller_gets_its_own_result(writer: Writer, database: Engine
     names = [f"c{i}" for i in range(100)]
     assert await asyncio.gather(*[writer.run(store(name)) for name in names]) == names
     assert stored(database) == set(names)
+
+
+async def test_what_the_loop_is_about_to_bring_shares_the_commit(writer: Writer) -> None:
+    groups: list[int] = []
+    writer.observe(lambda units, _: groups.append(units))
+    for attempt in range(10):  # on a machine that is very busy a group may close before
+        groups.clear()
+        arrived: list[asyncio.Task[str]] = []
+        for number in range(5):
+            arrived.append(asyncio.create_task(writer.run(store(f"c{attempt}-{number}"))))
+            await asyncio.sleep(0)
+            time.sleep(0.001)  # noqa: ASYNC251 - time enough for the writer to go without the others
+        await asyncio.gather(*arrived)
+        assert sum(groups) == 5
+        if groups[0] > 1:
+            return
+    raise AssertionError("every unit had a commit of its own")
+
+
+async def test_a_loop_that_is_blocked_is_not_waited_for(writer: Writer, database: Engine) -> None:
+    running = asyncio.create_task(writer.run(store("a")))
+    await asyncio.sleep(0)
+    deadline = time.monotonic() + 10
+    while "a" not in stored(database):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # noqa: ASYNC251 - the loop is to stand still
+    assert await running == "a"
 
 
 class Unheard(BaseException):

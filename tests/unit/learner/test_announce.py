@@ -15,6 +15,7 @@ from thumbwheel_learner.announce import LARGEST, Announcer
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import DeadLetterRow
+from thumbwheel_learner.woken import Woken
 
 P0 = TopicPartition(FEEDBACK.name, 0)
 
@@ -137,19 +138,19 @@ def test_the_thread_announces_what_is_left_then_what_it_is_woken_for_and_outlive
     bus, stop = StrictBus(), threading.Event()
     poison(engine, bus, b"left by the last process")
     bus.down = True
-    announcer = Announcer(engine, bus, retry_s=0.05)
-    thread = threading.Thread(target=announcer.run, args=(stop,))
+    announcing = Woken(Announcer(engine, bus).announce, "letters wait", retry_s=0.05)
+    thread = threading.Thread(target=announcing.run, args=(stop,))
     thread.start()
     try:
         time.sleep(0.1)
         bus.down = False
         until(lambda: len(announced(bus)) == 1)
         poison(engine, bus, b"new")
-        announcer.wake()
+        announcing.wake()
         until(lambda: len(announced(bus)) == 2)
     finally:
         stop.set()
-        announcer.wake()
+        announcing.wake()
         thread.join(10)
     assert not thread.is_alive()
 

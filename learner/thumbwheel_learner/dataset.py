@@ -1,5 +1,6 @@
 """The store frozen into a hashed snapshot: the only thing a training run reads. The same store gives the same hash."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from thumbwheel_learner.store.insert import insert_if_new
 from thumbwheel_learner.store.session import reading, writing
 from thumbwheel_learner.store.tables import FeedbackRow, SnapshotRow, TurnRow
 
+log = logging.getLogger(__name__)
+_EXCLUDED = ("excluded_retracted", "excluded_lost", "excluded_erased", "excluded_damaged")
 _CHUNK = 2_000
 """Rows whose keys are asked for at once."""
 
@@ -29,10 +32,11 @@ _CHUNK = 2_000
 def freeze(engine: Engine, data: Path, keys: KeySource, *, max_prompts: int = 50_000) -> Frozen:
     """Build the snapshot of what is stored now and keep it on disk; a snapshot that is there already is reused.
 
-    Retracted feedback and feedback on lost or unfinished turns stay out, and so does what cannot be read because
-    somebody was erased. Of the prompts the newest `max_prompts` stay. Raises `KeysAway`.
+    Retracted feedback and feedback on lost or unfinished turns stay out, and so does what cannot be read: because
+    somebody was erased, or because its box was damaged before it came here. Of the prompts the newest `max_prompts`
+    stay. Raises `KeysAway`.
     """
-    excluded: Counter[str] = Counter(excluded_retracted=0, excluded_lost=0, excluded_erased=0)
+    excluded = Counter(dict.fromkeys(_EXCLUDED, 0))
     with reading(engine) as session:
         opener = _Opener(session, keys, excluded)
         examples = [*_labels(session, opener, excluded), *_prompts(session, opener, max_prompts)]
@@ -64,7 +68,7 @@ class _Opener:
         self._excluded = excluded
 
     def opened(self, bodies: Sequence[bytes]) -> Iterator[_Opened]:
-        """Event by event, the keys asked for many at once; what is erased is counted and left out."""
+        """Event by event, the keys asked for many at once; what is erased or damaged is counted and left out."""
         for start in range(0, len(bodies), _CHUNK):
             envelopes = [decode(body) for body in bodies[start : start + _CHUNK]]
             wanted = {key_id for envelope in envelopes for key_id in _key_ids(envelope)}
@@ -75,6 +79,9 @@ class _Opener:
                     yield _Opened(envelope, _event(envelope, mine), mine)
                 except box.Erased:
                     self._excluded["excluded_erased"] += 1
+                except box.BoxDamaged as error:
+                    log.warning("event %s cannot be used: %s", envelope.event_id, error)
+                    self._excluded["excluded_damaged"] += 1
 
     def answer_of(self, used: dict[str, bytes]) -> Callable[[str, str, int], str | None]:
         """Finds the text of a stored answer; the keys of what it finds are added to `used`."""

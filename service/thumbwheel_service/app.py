@@ -119,7 +119,7 @@ async def _alive(
         stack.callback(core.reader.close)
         stack.push_async_callback(asyncio.to_thread, core.writer.close)
         await core.erasures.reconcile()
-        await core.age.expire()
+        await core.age.begin()
         core.metrics.lost_turns.inc(await lose_earlier(core.writer, core.owner))
         stack.push_async_callback(answering.engine.stop)
         await answering.engine.start()

@@ -46,20 +46,22 @@ class AgeRetention:
         self._metrics = metrics
         self._days = days
 
+    async def begin(self) -> None:
+        """Before anything is stored: keys that were made for ever are used no longer. The old goes later, in `run`."""
+        if self._days:
+            await self._writer.run(lambda session: repository.retire(session, now_ms()))
+
     async def run(self) -> None:
-        """Look now and then, until cancelled; the start of the service has looked already."""
+        """Look at once, then now and then, until cancelled."""
         while True:
-            await asyncio.sleep(_EVERY_SECONDS)
             await self.expire()
+            await asyncio.sleep(_EVERY_SECONDS)
 
     async def expire(self) -> int:
         """Remove all that is too old now; returns how many turns and pieces of feedback went."""
         if not self._days:
             return 0
-        now = now_ms()
-        before = now - int(self._days * _DAY_MS)
-        await self._writer.run(lambda session: repository.retire(session, now))
-        total = 0
+        before, total = now_ms() - int(self._days * _DAY_MS), 0
         while any(old := await self._reader.run(lambda session: repository.older(session, before, limit=_ROWS))):
             total += await self._writer.run(lambda session, old=old: repository.delete_old(session, old))
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -1,5 +1,7 @@
 """What is older than the retention goes, on both databases: rows, keys, and the learner's word for it."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from tests.keyrings import opened, store_beside
 from tests.serving import alive, client, idle_app
 
 from thumbwheel.box import Erased
-from thumbwheel.events import PersonErased, decode
+from thumbwheel.events import Event, PersonErased, decode
 from thumbwheel_service.db.tables import CompletionRow, FeedbackRow, LogRow, PersonRow
 from thumbwheel_service.erasure.age import renew_ms
 
@@ -36,6 +38,20 @@ def age(database: Engine, days: float, *, but: str = "") -> None:
     write(database, unit)
 
 
+def logged(database: Engine) -> list[Event]:
+    """Every event of the log, as it travels."""
+    values = write(database, lambda s: list(s.execute(select(LogRow.value)).scalars()))
+    return [decode(value).event for value in values]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
 def test_a_key_is_used_for_a_tenth_of_the_retention() -> None:
     assert renew_ms(0) is None
     assert renew_ms(30) == 3 * DAY_MS
@@ -52,7 +68,7 @@ async def test_what_is_old_goes_and_what_is_new_stays(database: Engine, tmp_path
         await bring(http, "new", "talk", user="ann")
         await give(http, kind="thumb", completion_id="new", value="down", user="agent")
     async with alive(app_of(database, tmp_path, 10)):
-        pass
+        await until(lambda: PersonErased in {type(event) for event in logged(database)})
     left = write(database, lambda s: set(s.execute(select(CompletionRow.completion_id)).scalars()))
     assert left == {"new"}
     assert len(write(database, lambda s: s.execute(select(FeedbackRow.feedback_id)).all())) == 1
@@ -60,7 +76,7 @@ async def test_what_is_old_goes_and_what_is_new_stays(database: Engine, tmp_path
         with pytest.raises(Erased):
             opened(value, store_beside(database))
     log = write(database, lambda s: list(s.execute(select(LogRow.value)).scalars()))
-    told = [e for e in (decode(value).event for value in log) if isinstance(e, PersonErased)]
+    told = [event for event in logged(database) if isinstance(event, PersonErased)]
     assert [event.by_age for event in told] == [True]
     assert len(told[0].keys) == 3
     kept = [value for value in log if value not in before and not isinstance(decode(value).event, PersonErased)]

@@ -152,6 +152,26 @@ def test_a_snapshot_verifies_after_an_erasure_and_reads_without_them(
     assert again.hash != frozen.snapshot.hash
 
 
+def test_a_box_that_opens_to_nothing_of_use_is_left_out_and_counted(
+    engine: Engine, bus: MemoryBus, ring: Ring, tmp_path: Path
+) -> None:
+    sealed = seal_feedback(feedback(1), ring.of("ann"))
+    for number, damaged in enumerate(
+        (
+            msgspec.structs.replace(sealed, feedback_id="fb-else", box=sealed.box),
+            msgspec.structs.replace(sealed, feedback_id="fb-bit", box=sealed.box[:-1] + b"?"),
+            msgspec.structs.replace(
+                sealed, feedback_id="fb-json", box=box.seal(b'{"no":1}', ring.of("ann"), "feedback/fb-json/1")
+            ),
+        )
+    ):
+        bus.publish(wrap(damaged, event_id=f"damaged-{number}"))
+    catch_up(engine, bus)
+    counts = freeze(engine, tmp_path, ring).snapshot.counts
+    assert (counts["excluded_damaged"], counts["excluded_erased"]) == (3, 0)
+    assert counts["thumbs_up"] + counts["thumbs_down"] == 3
+
+
 def test_no_text_lies_in_a_snapshot_file(engine: Engine, bus: MemoryBus, ring: Ring, tmp_path: Path) -> None:
     import gzip
 

@@ -38,6 +38,7 @@ from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.policies.artifacts import ArtifactShelf
 from thumbwheel_service.policies.candidates import CandidateService
 from thumbwheel_service.policies.follower import PolicyFollower
+from thumbwheel_service.policies.loaded import LoadedVersions
 from thumbwheel_service.policies.router import Router
 from thumbwheel_service.policies.service import PolicyService
 from thumbwheel_service.requests import RequestStamp
@@ -125,6 +126,7 @@ async def _alive(
         await answering.engine.start()
         await answering.policies.restore()
         stack.push_async_callback(answering.policies.close)
+        stack.push_async_callback(answering.presence.leave)
         if core.bus is not None:
             stack.push_async_callback(asyncio.to_thread, core.bus.close)
         await stack.enter_async_context(running(jobs))
@@ -141,7 +143,10 @@ def _answering(settings: Settings, core: Core, engine: PolicyEngine) -> Answerin
         signing_key(settings.signing_key_file),
         reserved=frozenset({settings.model_alias}),
     )
-    policies = PolicyService(engine, router, shelf, core.writer, core.reader, core.metrics, promote=settings.promote)
+    loaded = LoadedVersions(engine, router, shelf, core.writer, core.reader, core.owner)
+    policies = PolicyService(
+        router, loaded, core.writer, core.reader, core.metrics, core.owner, promote=settings.promote
+    )
     recorder = TurnRecorder(core.writer, core.metrics, core.redactor, owner=str(core.owner))
     chats = ChatService(engine, router, recorder, core.metrics, limit=settings.limits.chats_in_flight)
     follower = PolicyFollower(policies, lambda: core.follower.follow(POLICIES.name), core.metrics)

@@ -1,21 +1,25 @@
 """Which service processes live: the chats of one that died, and may never come back, are lost and their feedback told.
 
+A published policy, too, waits for those that live, and for no others (`policies.readiness`).
+
 A replica that starts again finds its own at once (`losses.lose_earlier`). A host with a new name never looks for them,
 and feedback that waits for the end of such a chat would not reach the learner.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import delete, insert, select, text, update
 
 from thumbwheel_service.chat import repository
 from thumbwheel_service.db.clock import database_ms
 from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import CompletionRow, ProcessRow, table_of
 from thumbwheel_service.db.writer import Writer
+from thumbwheel_service.errors import ServiceError
 from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.owner import Owner
 
@@ -65,12 +69,33 @@ class Presence:
         if now - self._heard > self._lease:
             self._steady_since = now
         sweep = now - self._steady_since >= self._lease
-        lost = await self._writer.run(lambda session: _beat(session, self._owner, int(self._lease * 1000), sweep))
+        first = self._heard == float("-inf")
+
+        def unit(session: Session) -> int:
+            if first:
+                _supersede(session, self._owner)
+            return _beat(session, self._owner, int(self._lease * 1000), sweep)
+
+        lost = await self._writer.run(unit)
         self._heard = now
         if lost:
             self._metrics.lost_turns.inc(lost)
             _log.warning("%d chats of processes that died are marked as lost", lost)
         return lost
+
+    async def leave(self) -> None:
+        """The process ends in order: nobody need wait for it. Without the database others find out after a lease."""
+        with contextlib.suppress(ServiceError):
+            await self._writer.run(lambda session: _leave(session, self._owner))
+
+
+def _supersede(session: Session, owner: Owner) -> None:
+    """Earlier lives of this replica are over; what they left open it has found at its start."""
+    session.execute(delete(_process).where(owner.replica_is_in(_process.c.owner)))
+
+
+def _leave(session: Session, owner: Owner) -> None:
+    session.execute(update(_process).where(owner.is_in(_process.c.owner)).values(until_ms=database_ms(session)))
 
 
 def _beat(session: Session, owner: Owner, lease_ms: int, sweep: bool) -> int:

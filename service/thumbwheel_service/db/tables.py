@@ -224,6 +224,16 @@ class PolicyRow(SQLModel, table=True):
     updated_ms: int = Field(sa_type=_BIG)
 
 
+class PolicyProbeRow(SQLModel, table=True):
+    """A process that has a published version in its engine, until the version has been live or never will be."""
+
+    __tablename__ = "policy_probe"
+
+    version: str = Field(primary_key=True)
+    owner: str = Field(primary_key=True)
+    """`<replica>/<boot>`"""
+
+
 class RouteRow(SQLModel, table=True):
     """The live route: one row with an epoch, owned by the service."""
 

@@ -41,12 +41,6 @@ def everything(session: Session) -> list[PolicyRow]:
     return list(session.execute(statement).scalars())
 
 
-def was_live(session: Session, version: str) -> bool:
-    """Whether the route ever went to it."""
-    row = find(session, version)
-    return row is not None and row.swap_seconds is not None
-
-
 def insert_published(session: Session, event: PolicyPublished) -> None:
     """A version is known, and nothing more yet."""
     moment = now_ms()
@@ -66,7 +60,7 @@ def set_loaded(session: Session, version: str, manifest: Manifest) -> None:
     """The version is in the engine and has answered a probe; a live one stays live."""
     row = session.get_one(PolicyRow, version)
     row.updated_ms = now_ms()
-    if row.state != "live":
+    if row.state not in ("live", "rejected"):
         row.state = "loaded"
     row.parent = manifest.parent
     row.manifest = msgspec.json.encode(manifest).decode()

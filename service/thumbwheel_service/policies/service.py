@@ -1,12 +1,10 @@
 """Brings policy versions in, makes them live, takes them back, lets old ones go: one change at a time."""
 
 import asyncio
-import contextlib
-import functools
 import logging
 import time
-from collections.abc import Iterator
-from typing import Any, Literal
+from contextlib import AbstractContextManager
+from typing import Literal
 
 from sqlmodel import Session
 
@@ -15,31 +13,24 @@ from thumbwheel.types import PolicyList, PolicyVersion
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.tables import PolicyRow
 from thumbwheel_service.db.writer import Writer
-from thumbwheel_service.engine.protocol import BASE, AdapterRefused, PolicyEngine
+from thumbwheel_service.engine.protocol import BASE, AdapterRefused
 from thumbwheel_service.errors import Conflicting, Missing
 from thumbwheel_service.metrics import Metrics
+from thumbwheel_service.owner import Owner
 from thumbwheel_service.policies import repository
-from thumbwheel_service.policies.artifacts import ArtifactShelf, Fetched, Rejected
-from thumbwheel_service.policies.router import Lease, Router, Served
+from thumbwheel_service.policies.artifacts import Rejected
+from thumbwheel_service.policies.loaded import LoadedVersions, NotServable, UnknownVersion
+from thumbwheel_service.policies.moves import Moved, Waiting, move, publish
+from thumbwheel_service.policies.router import Router, Served
 
 _log = logging.getLogger(__name__)
+_ASK_SECONDS = 0.5
+_PATIENCE_SECONDS = 30.0
 KEEP = 2
 """So many versions that were live before stay loaded, to be pinned or to be rolled back to."""
 MAX_WAITING = 2
 """So many versions that wait for a person's yes stay loaded; older ones are loaded again when they get it."""
 Promotion = Literal["auto", "manual"]
-
-
-class UnknownVersion(Missing):
-    """No such policy version."""
-
-    code = "unknown_version"
-
-
-class NotServable(Conflicting):
-    """The version was rejected, or its artifact is no longer fit to be served."""
-
-    code = "not_servable"
 
 
 class NothingToRollBack(Conflicting):
@@ -53,40 +44,41 @@ class PolicyService:
 
     def __init__(
         self,
-        engine: PolicyEngine,
         router: Router,
-        shelf: ArtifactShelf,
+        loaded: LoadedVersions,
         writer: Writer,
         reader: Reader,
         metrics: Metrics,
+        owner: Owner,
         *,
         promote: Promotion,
+        ask_seconds: float = _ASK_SECONDS,
     ) -> None:
-        self._engine = engine
         self._router = router
-        self._shelf = shelf
+        self._loaded = loaded
         self._writer = writer
         self._reader = reader
         self._metrics = metrics
+        self._owner = owner
         self._promote = promote
+        self._ask_seconds = ask_seconds
         self._lock = asyncio.Lock()
         self._epoch = 0
-        self._loaded: dict[str, tuple[Served, Fetched]] = {}
         self._once_live: list[str] = []
         self._waiting: list[str] = []
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._proposed: dict[str, asyncio.Task[None]] = {}
 
     async def restore(self) -> None:
         """After the engine's start: serve what was live; without its artifact what was live before, or the base."""
         async with self._lock:
-            await asyncio.get_running_loop().run_in_executor(None, self._shelf.open, self._engine.info)
+            await self._loaded.open()
             row = await self._writer.run(repository.route)
             self._epoch = row.epoch
             self._metrics.policy_epoch.set(row.epoch)
             wanted, back_to = row.version, row.previous
             for version in dict.fromkeys((wanted, back_to, BASE)):
                 try:
-                    served = await self._ensure(version)
+                    served = await self._loaded.ensure(version)
                 except (Rejected, AdapterRefused, Missing) as error:
                     await self._lost(version, str(error))
                     continue
@@ -102,7 +94,7 @@ class PolicyService:
         if version in (BASE, self._router.live.version):
             return
         try:
-            self._router.publish(await self._ensure(version))
+            self._router.publish(await self._loaded.ensure(version))
             self._once_live.insert(0, version)
         except (Rejected, AdapterRefused, Missing) as error:
             _log.warning("policy %s cannot be pinned or rolled back to any more: %s", version, error)
@@ -113,27 +105,66 @@ class PolicyService:
         await self._writer.run(lambda session: repository.set_state(session, version, "retired", reason))
 
     async def published(self, event: PolicyPublished) -> None:
-        """Take in what the learner offers; what was seen before is left alone. Raises `Unavailable`: call again."""
+        """Take in what the learner offers; what was seen before is left alone. Raises `Unavailable`: call again.
+
+        It goes live once every replica that lives has it in its engine: by the one that is last to probe it.
+        """
         begun = time.monotonic()
+        by_hand = self._promote == "manual" or event.promote == "manual"
         async with self._lock:
             row = await self._reader.run(lambda session: repository.find(session, event.version))
-            if row is not None and row.state != "published":
+            if row is not None and not self._is_news(row, by_hand):
                 return
             if row is None:
                 await self._writer.run(lambda session: repository.insert_published(session, event))
             try:
-                served = await self._load(event.artifact, event.version, event.manifest_sha256)
+                served = await self._loaded.load(event.artifact, event.version, event.manifest_sha256)
             except (Rejected, AdapterRefused) as error:
                 await self._reject(event.version, error.detail)
                 return
-            if self._promote == "manual" or event.promote == "manual":
+            if by_hand:
                 _log.info("policy %s is loaded and waits to be promoted", event.version)
-                self._waiting.append(event.version)
-                await self._let_go()
+            elif await self._propose(served, begun):
                 return
-            if not await self._move(served, "published", begun):
-                self._waiting.append(event.version)
-                await self._let_go()
+            self._waiting.append(event.version)
+            await self._let_go()
+
+    def _is_news(self, row: PolicyRow, by_hand: bool) -> bool:
+        """Whether this process has to load it: another one may have, and waits for this one."""
+        if row.version in self._loaded:
+            return False
+        return row.state == "published" or (row.state == "loaded" and row.swap_seconds is None and not by_hand)
+
+    async def _propose(self, served: Served, begun: float) -> bool:
+        """Make it live if nobody is waited for, else as soon as that is so; returns whether it is live."""
+        found = await self._publish(served, begun)
+        if isinstance(found, Waiting):
+            _log.info("policy %s is loaded and waits for %s", served.version, found)
+            task = asyncio.get_running_loop().create_task(self._insist(served, begun))
+            self._proposed[served.version] = task
+            task.add_done_callback(lambda _: self._proposed.pop(served.version, None))
+        return isinstance(found, Moved)
+
+    async def _insist(self, served: Served, begun: float) -> None:
+        """Ask again until it is live, here or elsewhere, or need not be any more."""
+        told = begun
+        while True:
+            await asyncio.sleep(self._ask_seconds)
+            async with self._lock:
+                if served.version not in self._loaded or served.version == self._router.live.version:
+                    return
+                try:
+                    found = await self._publish(served, begun)
+                except Exception as error:  # an outage, most likely: it goes on waiting
+                    _log.warning("policy %s waits for the database: %s", served.version, error)
+                    continue
+                if found is None:
+                    await self._give_up(served.version)
+            if not isinstance(found, Waiting):
+                return
+            if time.monotonic() - told > _PATIENCE_SECONDS:
+                told = time.monotonic()
+                _log.warning("policy %s still waits for %s to probe it", served.version, found)
 
     async def routed(self, event: PolicyRouted) -> None:
         """Take the route that another replica has moved to; our own moves are no news. Raises `Unavailable`."""
@@ -142,7 +173,7 @@ class PolicyService:
                 return
             self._epoch = event.epoch
             try:
-                served = await self._ensure(event.version)
+                served = await self._loaded.ensure(event.version)
             except (Rejected, AdapterRefused, Missing, NotServable) as error:
                 _log.error("policy %s is live elsewhere and cannot be served here: %s", event.version, error.detail)
                 self._metrics.policy_rejections.inc()
@@ -186,21 +217,16 @@ class PolicyService:
             raise UnknownVersion(f"no policy version {version!r}", field="version")
         return found[0]
 
-    @contextlib.contextmanager
-    def hold(self, version: str) -> Iterator[str | None]:
+    def hold(self, version: str) -> AbstractContextManager[str | None]:
         """The engine's name of a loaded version, which stays loaded meanwhile; None when it is not loaded."""
-        served = self._router.base if version == BASE else self._loaded[version][0] if version in self._loaded else None
-        if served is None:
-            yield None
-            return
-        with Lease(served):
-            yield served.engine_name
+        return self._loaded.hold(version)
 
     async def close(self) -> None:
-        """Stop waiting for versions to drain."""
-        for task in list(self._leaving):
+        """Stop waiting: for other replicas, and for versions to drain."""
+        for task in list(self._proposed.values()):
             task.cancel()
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+        await asyncio.gather(*self._proposed.values(), return_exceptions=True)
+        await self._loaded.close()
 
     async def _go_to(self, version: str, reason: str) -> None:
         begun = time.monotonic()
@@ -208,7 +234,7 @@ class PolicyService:
             if version == self._router.live.version:
                 return
             try:
-                served = await self._ensure(version)
+                served = await self._loaded.ensure(version)
             except (Rejected, AdapterRefused) as error:
                 raise NotServable(f"{version} cannot be served: {error.detail}", field="version") from error
             await self._move(served, reason, begun, back_to=await self._before(version, reason))
@@ -220,30 +246,35 @@ class PolicyService:
         row = await self._reader.run(lambda session: repository.find(session, version))
         return row.parent or BASE if row is not None else BASE
 
-    async def _move(self, served: Served, reason: str, begun: float, *, back_to: str | None = None) -> bool:
-        """Commit the new route, then let new chats take it; chats under way end on the version they began with.
+    async def _give_up(self, version: str) -> None:
+        """Nobody waits for it any more; one that is live elsewhere stays loaded for `routed`, which will tell."""
+        row = await self._reader.run(lambda session: repository.find(session, version))
+        if row is None or row.state != "live":
+            self._waiting = [other for other in self._waiting if other != version]
+            await self._let_go()
 
-        What is published moves the route once: when another replica was faster, and perhaps somebody has gone back
-        since, nothing is moved here, and `routed` will tell. Returns whether it was.
-        """
-        before = back_to if back_to is not None else self._router.live.version
+    async def _publish(self, served: Served, begun: float) -> Moved | Waiting | None:
+        """Make it live if nobody is waited for."""
+        before, owner = self._router.live.version, self._owner
+        found = await self._writer.run(
+            lambda session: publish(session, served.version, owner, back_to=before, begun=begun)
+        )
+        if isinstance(found, Moved):
+            await self._moved(served, "published", found)
+        return found
 
-        def unit(session: Session) -> tuple[int, float] | None:
-            if reason == "published" and repository.was_live(session, served.version):
-                return None
-            seconds = time.monotonic() - begun
-            row = repository.move_route(session, served.version, back_to=before, reason=reason, seconds=seconds)
-            return row.epoch, seconds
+    async def _move(self, served: Served, reason: str, begun: float, *, back_to: str) -> None:
+        """Commit the new route, then let new chats take it; chats under way end on the version they began with."""
+        moved = await self._writer.run(
+            lambda session: move(session, served.version, back_to=back_to, reason=reason, begun=begun)
+        )
+        await self._moved(served, reason, moved)
 
-        moved = await self._writer.run(unit)
-        if moved is None:
-            return False
-        epoch, seconds = moved
+    async def _moved(self, served: Served, reason: str, moved: Moved) -> None:
         self._metrics.policy_swaps.inc()
-        self._metrics.swap_seconds.observe(seconds)
-        _log.info("policy %s is live (%s, epoch %d, %.3f s)", served.version, reason, epoch, seconds)
-        await self._take(served, epoch)
-        return True
+        self._metrics.swap_seconds.observe(moved.seconds)
+        _log.info("policy %s is live (%s, epoch %d, %.3f s)", served.version, reason, moved.epoch, moved.seconds)
+        await self._take(served, moved.epoch)
 
     async def _take(self, served: Served, epoch: int) -> None:
         """Let new chats take the version."""
@@ -253,34 +284,6 @@ class PolicyService:
         self._once_live = [version for version in self._once_live if version != served.version] + [served.version]
         self._metrics.policy_epoch.set(epoch)
         await self._let_go()
-
-    async def _ensure(self, version: str) -> Served:
-        """The version, loaded; raises `UnknownVersion`, `NotServable`, `Rejected`, `AdapterRefused`."""
-        if version == BASE:
-            return self._router.base
-        if version in self._loaded:
-            return self._loaded[version][0]
-        row = await self._reader.run(lambda session: repository.find(session, version))
-        if row is None:
-            raise UnknownVersion(f"no policy version {version!r}", field="version")
-        if row.state == "rejected":
-            raise NotServable(f"{version} was rejected: {row.reason}", field="version")
-        return await self._load(row.artifact, version, None)
-
-    async def _load(self, artifact: str, version: str, manifest_sha256: str | None) -> Served:
-        fetch = functools.partial(self._shelf.fetch, artifact, version=version, manifest_sha256=manifest_sha256)
-        fetched = await asyncio.get_running_loop().run_in_executor(None, fetch)
-        try:
-            await self._engine.load(fetched.engine_name, fetched.folder)
-            await self._engine.probe(fetched.engine_name)
-            await self._writer.run(lambda session: repository.set_loaded(session, version, fetched.manifest))
-        except BaseException:
-            await self._engine.unload(fetched.engine_name)
-            self._shelf.discard(fetched.folder)
-            raise
-        served = Served(version, fetched.engine_name)
-        self._loaded[version] = (served, fetched)
-        return served
 
     async def _reject(self, version: str, reason: str) -> None:
         _log.error("policy %s is rejected: %s", version, reason)
@@ -295,23 +298,5 @@ class PolicyService:
         self._waiting = self._waiting[-MAX_WAITING:]
         kept = {live, *self._once_live, *self._waiting}
         for version in self._once_live:
-            if version in self._loaded:
-                self._router.publish(self._loaded[version][0])
-        for version in [v for v in self._loaded if v not in kept]:
-            self._router.withdraw(version)
-            served, fetched = self._loaded.pop(version)
-            task = asyncio.get_running_loop().create_task(self._retire(served, fetched))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
-
-    async def _retire(self, served: Served, fetched: Fetched) -> None:
-        await served.drained()
-        await self._engine.unload(served.engine_name)
-        self._shelf.discard(fetched.folder)
-
-        def unit(session: Session) -> Any:
-            row: PolicyRow | None = repository.find(session, served.version)
-            if row is not None and row.state == "loaded" and served.version not in self._loaded:
-                repository.set_state(session, served.version, "retired", row.reason)
-
-        await self._writer.run(unit)
+            self._loaded.publish(version)
+        self._loaded.keep(kept)

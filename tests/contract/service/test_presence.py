@@ -123,3 +123,31 @@ async def test_an_owner_that_never_said_it_lives_is_given_time(database: Engine,
     assert statuses(database) == {"c1": "open"}
     expire(database, LEFT)
     assert await right.beat() == 1
+
+
+def alive(database: Engine) -> set[str]:
+    return write(database, lambda s: set(s.execute(select(ProcessRow.owner)).scalars()))
+
+
+async def test_a_replica_that_starts_again_takes_the_place_of_its_last_life(database: Engine, writer: Writer) -> None:
+    for owner in (LEFT, RIGHT):
+        await Process(writer, owner).beat()
+    again = Owner("left", "2")
+    await Process(writer, again).beat()
+    assert alive(database) == {str(again), str(RIGHT)}
+
+
+async def test_who_leaves_in_order_is_gone_at_once(database: Engine, writer: Writer) -> None:
+    left, right = Process(writer, LEFT), Process(writer, RIGHT)
+    await left.steady()
+    await right.beat()
+    chat(database, RIGHT)
+    await right.presence.leave()
+    assert await left.beat(after=15.0) == 1
+    assert alive(database) == {str(LEFT)}
+
+
+async def test_leaving_without_a_database_is_no_failure(writer: Writer) -> None:
+    process = Process(writer, LEFT)
+    writer.close()
+    await process.presence.leave()

@@ -12,14 +12,16 @@ from tests.fake_engine import FakeEngine, served_from
 from tests.keyrings import KEYRING
 
 from thumbwheel.artifact import base_fingerprint
-from thumbwheel.events import Event, decode
+from thumbwheel.events import Event, decode, new_id
 from thumbwheel_service.db.engine import connect
 from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.tables import LogRow, PolicyRow
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.metrics import Metrics
+from thumbwheel_service.owner import Owner
 from thumbwheel_service.policies.artifacts import ArtifactShelf
 from thumbwheel_service.policies.candidates import CandidateService
+from thumbwheel_service.policies.loaded import LoadedVersions
 from thumbwheel_service.policies.router import Router
 from thumbwheel_service.policies.service import PolicyService, Promotion
 
@@ -39,8 +41,10 @@ class Wheel:
         self.router = Router("thumbwheel")
         self.writer, self.reader, self.metrics = Writer(database, KEYRING), Reader(database, KEYRING), Metrics()
         self.shelf = ArtifactShelf(self.store, folder / private, KEY, reserved=frozenset({"thumbwheel"}))
+        self.owner = Owner(private, new_id("boot"))
+        loaded = LoadedVersions(self.engine, self.router, self.shelf, self.writer, self.reader, self.owner)
         self.policies = PolicyService(
-            self.engine, self.router, self.shelf, self.writer, self.reader, self.metrics, promote=promote
+            self.router, loaded, self.writer, self.reader, self.metrics, self.owner, promote=promote, ask_seconds=0.01
         )
         self.candidates = CandidateService(self.engine, self.shelf, self.policies)
 

@@ -16,13 +16,14 @@ from thumbwheel.events import PolicyRejected, PolicyRouted, encode, wrap
 from thumbwheel_service.engine.protocol import EngineDown
 from thumbwheel_service.errors import Unavailable
 from thumbwheel_service.policies.follower import PolicyFollower
-from thumbwheel_service.policies.service import NothingToRollBack, NotServable, UnknownVersion
+from thumbwheel_service.policies.loaded import NotServable, UnknownVersion
+from thumbwheel_service.policies.service import NothingToRollBack
 
 
 async def settle(wheel: Wheel) -> None:
     for _ in range(200):
         await asyncio.sleep(0.005)
-        if not wheel.policies._leaving:
+        if not wheel.policies._loaded._leaving:
             return
 
 

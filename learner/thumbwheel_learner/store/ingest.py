@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Table, and_, or_, update
+from sqlalchemy import ARRAY, Select, Table, and_, bindparam, func, or_, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.elements import ColumnElement
@@ -223,16 +223,21 @@ def _keep_highest(
     if values:
         names = tuple(values[0])
         connection = session.connection()
-        statement, binds = _compiled(connection.dialect.name, table_of(table), names, keys, order)
-        connection.exec_driver_sql(statement, [binds(row) for row in values])
+        statement, parameters = _compiled(connection.dialect.name, table_of(table), names, keys, order)
+        connection.exec_driver_sql(statement, parameters(values))
 
 
 @cache
 def _compiled(
     dialect: str, target: Table, names: tuple[str, ...], keys: tuple[str, ...], order: tuple[str, ...]
-) -> tuple[str, Callable[[dict[str, Any]], Any]]:
-    """The upsert as the driver takes it, and what makes parameters of a row: once, not for every row."""
+) -> tuple[str, Callable[[list[dict[str, Any]]], Any]]:
+    """The upsert as the driver takes it, and what makes its parameters of the rows: compiled once.
+
+    SQLite is asked row by row, which costs it nothing; PostgreSQL gets one statement with an array for each column.
+    """
     statement = insert_into(dialect, target)
+    if dialect == "postgresql":
+        statement = statement.from_select(names, _unnested(target, names))
     new = statement.excluded
     last = target.c[order[-1]]
     higher: ColumnElement[bool] = new[last.name] > (last.collate("C") if dialect == "postgresql" else last)
@@ -246,8 +251,18 @@ def _compiled(
         set_={name: new[name] for name in names if name not in keys},
         where=or_(higher, and_(same, damaged)),
     )
-    driver: Any = psycopg.dialect() if dialect == "postgresql" else sqlite.dialect()
-    compiled = upsert.compile(dialect=driver, column_keys=list(names))
-    if compiled.positiontup is None:
-        return str(compiled), dict
-    return str(compiled), itemgetter(*compiled.positiontup)
+    if dialect == "postgresql":
+        text = str(upsert.compile(dialect=psycopg.dialect()))
+        for name in names:
+            text = text.replace(f"%({name})s", f"%({name})b")
+        return text, lambda rows: {name: [row[name] for row in rows] for name in names}
+    compiled = upsert.compile(dialect=sqlite.dialect(), column_keys=list(names))
+    binds = itemgetter(*(compiled.positiontup or ()))
+    return str(compiled), lambda rows: [binds(row) for row in rows]
+
+
+def _unnested(target: Table, names: Sequence[str]) -> Select[Any]:
+    """Rows of arrays, column by column; in psycopg's binary form a body travels as it is."""
+    arrays = [bindparam(name, type_=ARRAY(target.c[name].type)) for name in names]
+    rows = func.unnest(*arrays).table_valued(*names).render_derived(name="given")
+    return select(*(rows.c[name] for name in names))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Row, bindparam, select
 from sqlmodel import Session, col
 
 from thumbwheel import failpoint
@@ -33,6 +33,17 @@ LEASE_SECONDS = 20.0
 _RENEWALS = 4
 """So often is a lease renewed before it would run out."""
 _LONG_AGO = float("-inf")
+_ROWS = (
+    select(col(LogRow.offset), col(LogRow.key), col(LogRow.event_id), col(LogRow.value))
+    .where(
+        col(LogRow.topic) == bindparam("topic"),
+        col(LogRow.partition) == bindparam("partition"),
+        col(LogRow.offset) >= bindparam("before"),
+        col(LogRow.offset) < bindparam("head"),
+    )
+    .order_by(col(LogRow.offset))
+    .limit(_BATCH)
+)
 
 
 class Span(NamedTuple):
@@ -188,28 +199,18 @@ def _span(session: Session, at: TopicPartition, before: int, head: int, room: in
     records: list[NewRecord] = []
     after = before
     rows = _rows(session, at, before, head)
-    for row in rows:
-        records.append(NewRecord(row.topic, row.key, row.event_id, row.value))
-        after = row.offset + 1
-        room -= len(row.value)
+    for offset, key, event_id, value in rows:
+        records.append(NewRecord(at.topic, key, event_id, value))
+        after = offset + 1
+        room -= len(value)
         if room <= 0:
             return Span(at, before, after, records)
     return Span(at, before, head if len(rows) < _BATCH else after, records)
 
 
-def _rows(session: Session, at: TopicPartition, before: int, head: int) -> Sequence[LogRow]:
-    statement = (
-        select(LogRow)
-        .where(
-            col(LogRow.topic) == at.topic,
-            col(LogRow.partition) == at.partition,
-            col(LogRow.offset) >= before,
-            col(LogRow.offset) < head,
-        )
-        .order_by(col(LogRow.offset))
-        .limit(_BATCH)
-    )
-    return session.execute(statement).scalars().all()
+def _rows(session: Session, at: TopicPartition, before: int, head: int) -> Sequence[Row[tuple[int, str, str, bytes]]]:
+    given = {"topic": at.topic, "partition": at.partition, "before": before, "head": head}
+    return session.connection().execute(_ROWS, given).all()
 
 
 def _lag(session: Session) -> int:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 from tests.brokers import SERVER
+from tests.faults.clock import library
 from tests.faults.drive import Run, drive
 
 pytestmark = pytest.mark.timeout(400)
 
 
 async def test_kills_of_service_and_learner_lose_and_double_nothing(tmp_path: Path) -> None:
-    verdict, figures = await drive(Run(folder=tmp_path, road="sqlite", seed=1, kills=6))
+    run = Run(folder=tmp_path, road="sqlite", seed=1, kills=6, clock=library() is not None)
+    verdict, figures = await drive(run)
     assert verdict.is_clean(), verdict
     assert (figures["kills"], figures["refused"], figures["differing"], verdict.unasked) == (6, [], [], [])
     assert verdict.in_snapshot > 20

@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from tests.faults.clock import library
 from tests.faults.drive import Run, drive
 
 
@@ -23,16 +24,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--people", type=int, default=8)
     parser.add_argument("--engine", choices=["fake", "vllm"], default="fake")
+    parser.add_argument("--clock", action="store_true", help="the clock jumps, by up to ten days (needs libfaketime)")
     parser.add_argument("--out", type=Path, default=Path("build/faults"))
     parser.add_argument("--fresh", action="store_true", help="forget an interrupted run")
     options = parser.parse_args()
-    name = f"{options.road}-{options.engine}-{options.seed}"
+    if options.clock and library() is None:
+        parser.error("--clock needs libfaketime: apt-get install libfaketime")
+    name = f"{options.road}-{options.engine}-{options.seed}{'-clock' if options.clock else ''}"
     folder = options.out.absolute() / name
     if options.fresh:
         shutil.rmtree(folder, ignore_errors=True)
     run = Run(
         folder=folder, road=options.road, seed=options.seed, kills=options.kills,
-        engine=options.engine, people=options.people, say=lambda line: print(line, flush=True),
+        engine=options.engine, people=options.people, clock=options.clock,
+        say=lambda line: print(line, flush=True),
     )  # fmt: skip
     verdict, figures = asyncio.run(drive(run))
     file = options.out / f"{name}.json"

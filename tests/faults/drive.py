@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.faults.clock import Clock
 from tests.faults.ledger import Ledger
 from tests.faults.parts import BrokerPart, Part, PostgresPart, ProcessPart
 from tests.faults.people import Person
@@ -39,6 +40,8 @@ class Run:
     kills: int
     engine: Literal["fake", "vllm"] = "fake"
     people: int = 8
+    clock: bool = False
+    """Whether the clock of service and learner jumps; needs libfaketime."""
     say: Callable[[str], None] = lambda _: None
 
 
@@ -49,6 +52,7 @@ class Stack:
         data = run.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         self.below: list[Part] = []
+        self.clock = Clock(run.folder / "clock", run.seed) if run.clock else None
         port = _port(run.folder / "port")
         settings = {
             **clean_environment(os.environ),
@@ -59,6 +63,7 @@ class Stack:
             "THUMBWHEEL_LEARN_EVERY": "0",
             "THUMBWHEEL_LEARN_AFTER_LABELS": "0",
             "FAULTS_ENGINE": run.engine,
+            **(self.clock.environment if self.clock else {}),
         }
         self.store_url = f"sqlite:///{data / 'learner.db'}"
         self.keys_url = f"sqlite:///{data / 'keys.db'}"
@@ -115,7 +120,9 @@ async def drive(run: Run) -> tuple[Verdict, dict[str, Any]]:
         for part in reversed(stack.parts):
             await part.stop()
     restarts = {part.name: part.restarts for part in (stack.service, stack.learner)}
-    return verdict, {**_figures(run, ledger, deaths, verdict, time.monotonic() - began), "restarts": restarts}
+    jumps = stack.clock.jumps if stack.clock else 0
+    figures = _figures(run, ledger, deaths, verdict, time.monotonic() - began)
+    return verdict, {**figures, "clock_jumps": jumps, "restarts": restarts}
 
 
 async def _suffer(run: Run, stack: Stack, ledger: Ledger, deaths: Deaths) -> None:
@@ -126,6 +133,7 @@ async def _suffer(run: Run, stack: Stack, ledger: Ledger, deaths: Deaths) -> Non
     key = stack.key_file.read_text(encoding="utf-8").strip()
     async with AsyncClient(stack.url, api_key=key, max_retries=0, timeout=15.0) as client:
         crowd = [asyncio.create_task(Person(client, ledger, i, run.seed).live(stop)) for i in range(run.people)]
+        jumping = asyncio.create_task(stack.clock.jump_about()) if stack.clock else None
 
         async def hard_life(part: Part) -> None:
             for kill in [k for k in left if k.part == part.name]:
@@ -141,6 +149,8 @@ async def _suffer(run: Run, stack: Stack, ledger: Ledger, deaths: Deaths) -> Non
                     lives.create_task(hard_life(part))
         finally:
             stop.set()
+            if jumping is not None:
+                jumping.cancel()
             done, _ = await asyncio.wait(crowd, timeout=60)
             for task in set(crowd) - done:
                 task.cancel()

@@ -1,6 +1,5 @@
 # One environment, .venv/, made on the first call from requirements/cpu.lock; every target below uses it.
 PYTHON ?= python3
-ARGS   ?=
 # Only what is given becomes an option: the rest is left to the THUMBWHEEL_ variables and their defaults.
 UP     := $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)") $(if $(DATA),--data "$(DATA)") \
           $(if $(MODEL),--model "$(MODEL)")
@@ -25,10 +24,15 @@ up: ## service and learner; HOST= PORT= DATA= MODEL=<local path or hub id>; Ctrl
 	$(SETUP)
 	@$(BIN)/thumbwheel up $(UP) $(ARGS)
 
-test: ## linters, strict types, import contracts, then the tests
+test: ## linters, strict types, import contracts, then the tests (ARGS="tests/unit -k …": only those)
 	$(SETUP)
 	@$(MAKE) --no-print-directory lint-only
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/integration --ignore=tests/e2e
+	$(BIN)/python -m pytest tests/integration tests/e2e
+endif
 
 experiments: ## what each part of the wheel is worth; figures in build/experiments/
 	$(SETUP)

@@ -53,7 +53,8 @@ class Core(NamedTuple):
 def make_core(settings: Settings, database: Engine, redactor: Redactor) -> Core:
     """Everything here; raises `NoDatabase`."""
     key_store = open_key_store(settings.keys_database_url)
-    keyring = Keyring(key_store, renew_ms=renew_ms(settings.retention_days))
+    key_thread = KeyThread()
+    keyring = Keyring(key_store, renew_ms=renew_ms(settings.retention_days), begin=key_thread.begin)
     writer = Writer(database, keyring, capacity=settings.limits.writes_waiting)
     reader = Reader(database, keyring)
     signal, metrics = LogSignal(), Metrics()
@@ -78,7 +79,6 @@ def make_core(settings: Settings, database: Engine, redactor: Redactor) -> Core:
             lease_seconds=settings.lease_seconds,
         )
         relay.observe(metrics.relay_attempted)
-    key_thread = KeyThread()
     erasures = ErasureService(
         writer, reader, key_store, keyring, key_thread, metrics, deadline_days=settings.erasure_days
     )

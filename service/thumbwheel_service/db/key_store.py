@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, Protocol, TypeVar
 
 from sqlalchemy import (
@@ -162,6 +162,11 @@ class KeyThread:
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work`, which goes on when the caller is cancelled; raises what it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def begin(self, work: Callable[[], object]) -> None:
+        """Do `work` soon, for nobody who waits; not at all once it is closed."""
+        with suppress(RuntimeError):
+            self._pool.submit(work)
 
     def close(self) -> None:
         """Finish what runs; safe to call twice."""

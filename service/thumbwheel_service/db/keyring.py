@@ -1,5 +1,6 @@
 """Whose words are sealed under which key: bindings in the service's database, keys in the key store, some in memory."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ from thumbwheel_service.db.key_store import KeyStore, KeysUnavailable, Reason
 from thumbwheel_service.db.tables import PersonRow, table_of
 from thumbwheel_service.errors import Gone
 
+_log = logging.getLogger(__name__)
 _person = table_of(PersonRow)
 _BOUND = select(_person.c.subject, _person.c.key_id).where(
     _person.c.tenant == bindparam("tenant"),
@@ -64,10 +66,20 @@ class Keyring:
     """Thread-safe. Keys that were read are kept in memory for a minute."""
 
     def __init__(
-        self, store: KeyStore, *, renew_ms: int | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        store: KeyStore,
+        *,
+        renew_ms: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        begin: Callable[[Callable[[], object]], None] | None = None,
     ) -> None:
-        """`renew_ms`: so long a person's key is used for what is new, for ever with None."""
+        """`renew_ms`: so long a person's key is used for what is new, for ever with None.
+
+        `begin` does work elsewhere: keys are then made before they are needed, and the writer need not wait for it.
+        """
         self._store = store
+        self._begin = begin
+        self._making = False
         self._renew_ms = renew_ms
         self._clock = clock
         self._lock = threading.Lock()
@@ -125,7 +137,21 @@ class Keyring:
                 self._free.extend(self._store.make(_BATCH).items())
             key_id, secret = self._free.pop()
             self._kept[key_id] = secret
-            return key_id, secret
+            short = self._begin is not None and not self._making and len(self._free) < _BATCH
+            self._making |= short
+        if short and self._begin is not None:
+            self._begin(self._make_more)
+        return key_id, secret
+
+    def _make_more(self) -> None:
+        try:
+            made = self._store.make(_BATCH)
+            with self._lock:
+                self._free.extend(made.items())
+        except KeysUnavailable as error:
+            _log.warning("no keys could be made in advance: %s", error)
+        finally:
+            self._making = False
 
     def _keep(self, found: Secrets) -> None:
         with self._lock:

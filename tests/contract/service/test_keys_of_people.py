@@ -1,5 +1,6 @@
 """Whose words are sealed under which key, on both databases: bound once, durable, and gone when destroyed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,26 @@ def test_a_person_keeps_the_key_and_tenants_share_none(database: Engine, keyring
 def test_another_replica_finds_the_same_key(database: Engine, store: SqlKeyStore, keyring: Keyring) -> None:
     first = write(database, lambda s: keyring.bound(s.connection(), "t", [BOB]))
     assert write(database, lambda s: Keyring(store).bound(s.connection(), "t", [BOB])) == first
+
+
+def test_keys_are_made_before_they_are_needed(database: Engine) -> None:
+    store, elsewhere = MemoryKeyStore(), list[Callable[[], object]]()
+    keyring = Keyring(store, begin=elsewhere.append)
+
+    def people(first: int, last: int) -> list[Subject]:
+        return [Subject("user", f"u-{number}") for number in range(first, last)]
+
+    write(database, lambda s: keyring.bound(s.connection(), "t", people(0, 1)))
+    (work,) = elsewhere
+    work()
+    store.away = True
+    assert len(write(database, lambda s: keyring.bound(s.connection(), "t", people(1, 300)))) == 299
+    elsewhere.pop()()
+    assert len(elsewhere) == 1, "one at a time, and again when the store is back"
+    store.away = False
+    write(database, lambda s: keyring.bound(s.connection(), "t", people(300, 301)))
+    elsewhere.pop()()
+    assert len(store.keys) == 3 * 256
 
 
 def test_what_is_rolled_back_binds_nobody(database: Engine, keyring: Keyring) -> None:

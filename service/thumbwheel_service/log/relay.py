@@ -81,6 +81,7 @@ class Relay:
         self._owner = owner
         self._held: dict[TopicPartition, int] = {}
         self._renewed = _LONG_AGO
+        self._ahead: asyncio.Task[list[Span]] | None = None
         self._make_topics = make_topics
         self._writer = writer
         self._reader = reader
@@ -98,6 +99,7 @@ class Relay:
         try:
             await self._carry_on()
         finally:
+            await self._drop_ahead()
             with suppress(Unavailable, TooMany):
                 await self.release()
 
@@ -131,21 +133,43 @@ class Relay:
         self._make_topics = None
 
     async def carry(self) -> int:
-        """Carry one load; returns how many records. Raises `BusUnavailable`, `BusError`, `Unavailable`, `NotMine`."""
+        """Carry one load; returns how many records. Raises `BusUnavailable`, `BusError`, `Unavailable`, `NotMine`.
+
+        While Kafka takes it, the next one is read.
+        """
         held = await self._hold()
-        load = await self._reader.run(lambda session: _load(session, held))
-        records = [record for span in load for record in span.records]
+        load = await self._next(held)
         if not load:
             return 0
-        if records:
-            await asyncio.to_thread(self._bus.append, records)
-            failpoint.reach("relay.appended")
+        records = [record for span in load for record in span.records]
+        self._ahead = asyncio.create_task(self._read(held, {span.at: span.after for span in load}))
         try:
+            if records:
+                await asyncio.to_thread(self._bus.append, records)
+                failpoint.reach("relay.appended")
             await self._writer.run(lambda session: self._moved(session, load, held))
-        except NotMine:
-            self._renewed = _LONG_AGO
+        except BaseException as error:
+            await self._drop_ahead()
+            if isinstance(error, NotMine):
+                self._renewed = _LONG_AGO
             raise
         return len(records)
+
+    async def _next(self, held: Mapping[TopicPartition, int]) -> list[Span]:
+        """What was read ahead; else, or where there was nothing then, what there is now."""
+        ahead, self._ahead = self._ahead, None
+        load = await ahead if ahead is not None else []
+        is_ours = all(span.at in held for span in load)
+        return load if load and is_ours else await self._read(held, {})
+
+    async def _read(self, held: Mapping[TopicPartition, int], reached: Mapping[TopicPartition, int]) -> list[Span]:
+        return await self._reader.run(lambda session: _load(session, held, reached))
+
+    async def _drop_ahead(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            await asyncio.wait([ahead])
 
     async def release(self) -> None:
         """Give the leases back, so that another process need not wait for them to run out."""
@@ -181,12 +205,16 @@ class Relay:
             self._observe(carried, failure)
 
 
-def _load(session: Session, held: Mapping[TopicPartition, int]) -> list[Span]:
-    """What comes next where we hold the lease, in offset order per partition and some 4 MiB in all."""
+def _load(session: Session, held: Mapping[TopicPartition, int], reached: Mapping[TopicPartition, int]) -> list[Span]:
+    """What comes next where we hold the lease, in offset order per partition and some 4 MiB in all.
+
+    `reached`: positions that are not stored yet.
+    """
     heads = {TopicPartition(h.topic, h.partition): h.next for h in session.execute(select(LogHead)).scalars()}
     load: list[Span] = []
     room = _BATCH_BYTES
-    for at, before in lease.positions(session, held).items():
+    for at, stored in lease.positions(session, held).items():
+        before = reached.get(at, stored)
         head = heads.get(at, 0)
         if before < head and room > 0:
             load.append(_span(session, at, before, head, room))
@@ -208,7 +236,7 @@ def _span(session: Session, at: TopicPartition, before: int, head: int, room: in
     return Span(at, before, head if len(rows) < _BATCH else after, records)
 
 
-def _rows(session: Session, at: TopicPartition, before: int, head: int) -> Sequence[Row[tuple[int, str, str, bytes]]]:
+def _rows(session: Session, at: TopicPartition, before: int, head: int) -> Sequence[Row[int, str, str, bytes]]:
     given = {"topic": at.topic, "partition": at.partition, "before": before, "head": head}
     return session.connection().execute(_ROWS, given).all()
 

@@ -1,5 +1,6 @@
 """From the API to the learner's snapshots and back: nothing of it is readable on disk, and somebody is forgotten."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,11 +11,13 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
-from tests.databases import learner_store
+from tests.brokers import SERVER, Broker, LocalBroker, MockBroker
+from tests.databases import learner_store, postgres_url
 from tests.service_process import ServiceProcess
 
 from thumbwheel.bus import EventBus
 from thumbwheel.bus.connect import connect_bus
+from thumbwheel.bus.kafka import KafkaBus
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset import freeze
 from thumbwheel_learner.forget import Forgetter
@@ -29,11 +32,12 @@ SECRET = "zanzibar"
 
 
 class Chain:
-    """A service process, and a learner's store that reads from it."""
+    """A service process, and a learner's store that reads what it tells; over Kafka if there is a broker."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, broker: Broker | None = None) -> None:
         self.folder = folder
-        self.service = ServiceProcess(folder / "data")
+        settings = {} if broker is None else settings_of(broker)
+        self.service = ServiceProcess(folder / "data", **settings)
         (folder / "data").mkdir()
         self.service.start()
         stack.callback(self.service.stop)
@@ -41,7 +45,11 @@ class Chain:
         self.key = (folder / "data" / "admin.key").read_text().strip()
         self.http = stack.enter_context(service_http(self.service.url, self.key))
         self.engine: Engine = stack.enter_context(learner_store(folder / "learner.db"))
-        self.bus: EventBus = stack.enter_context(connect_bus("embedded", url=self.service.url, api_key=self.key))
+        self.bus: EventBus = stack.enter_context(
+            connect_bus("embedded", url=self.service.url, api_key=self.key)
+            if broker is None
+            else KafkaBus(broker.bootstrap, options=broker.options)
+        )
         self.keys = ServiceKeys(self.http)
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
@@ -56,19 +64,28 @@ class Chain:
         self.post("/v1/feedback", kind="thumb", completion_id=name, value="up", comment=f"thanks {SECRET}", user=user)
         self.post("/v1/feedback", kind="correction", completion_id=name, text=f"Dear {SECRET}, it is lost.", user="eve")
 
-    def catch_up(self) -> tuple[set[str], set[str]]:
-        consumer = Consumer(self.engine, self.bus)
-        while consumer.step(0.5):
-            pass
+    def catch_up(self, *wanted: str) -> None:
+        """Read until the store holds these turns and both pieces of feedback on each, and nothing else."""
+        consumer, deadline = Consumer(self.engine, self.bus), time.monotonic() + 60
+        while self.stored() != (sorted(wanted), sorted(wanted * 2)):
+            assert time.monotonic() < deadline, self.stored()
+            consumer.step(0.5)
         consumer.close()
+
+    def stored(self) -> tuple[list[str], list[str]]:
         with reading(self.engine) as session:
-            turns = set(session.exec(select(TurnRow.completion_id)))
-            return turns, set(session.exec(select(FeedbackRow.completion_id)))
+            turns = sorted(session.exec(select(TurnRow.completion_id)))
+            return turns, sorted(str(of) for of in session.exec(select(FeedbackRow.completion_id)))
 
     def readable(self) -> list[str]:
         """Files in which the secret can be read."""
         files = [path for path in self.folder.rglob("*") if path.is_file()]
         return [path.name for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def settings_of(broker: Broker) -> dict[str, str]:
+    options = {f"kafka_{name}": ".".join(map(str, value)) for name, value in broker.options.items()}
+    return {"database_url": postgres_url(), "kafka_bootstrap": broker.bootstrap, **options}
 
 
 @pytest.fixture
@@ -77,11 +94,32 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
         yield Chain(tmp_path, stack)
 
 
+@pytest.fixture
+def chain_over_kafka(tmp_path: Path) -> Iterator[Chain]:
+    """With PostgreSQL. A real broker keeps its log below the folder, where the secret is looked for, too."""
+    with ExitStack() as stack:
+        (tmp_path / "kafka").mkdir()
+        broker = LocalBroker(tmp_path / "kafka") if SERVER.exists() and shutil.which("java") else MockBroker()
+        stack.callback(broker.close)
+        broker.create_topics("")
+        yield Chain(tmp_path, stack, broker)
+
+
 def test_somebody_is_forgotten_from_the_api_to_the_snapshots(chain: Chain) -> None:
+    forget(chain)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_somebody_is_forgotten_on_kafka_and_postgresql(chain_over_kafka: Chain) -> None:
+    forget(chain_over_kafka)
+
+
+def forget(chain: Chain) -> None:
     for number in range(2):
         chain.talk("ann", number)
     chain.talk("bob", 0)
-    assert chain.catch_up() == ({"ann-0", "ann-1", "bob-0"}, {"ann-0", "ann-1", "bob-0"})
+    chain.catch_up("ann-0", "ann-1", "bob-0")
     before = freeze(chain.engine, chain.folder, chain.keys).snapshot
     assert (len(before.judged), len(before.demos)) == (3, 3)
     assert all(SECRET in demo.text for demo in before.demos)
@@ -89,7 +127,7 @@ def test_somebody_is_forgotten_from_the_api_to_the_snapshots(chain: Chain) -> No
 
     receipt = chain.http.delete("/v1/users/ann").json()
     assert (receipt["turns"], receipt["feedback"], receipt["state"]) == (2, 4, "erased")
-    assert chain.catch_up() == ({"bob-0"}, {"bob-0"})
+    chain.catch_up("bob-0")
     left = load(chain.folder, before.hash, chain.keys)
     assert (left.snapshot.hash, len(left.snapshot.judged), left.erased) == (before.hash, 1, 6)
     after = freeze(chain.engine, chain.folder, chain.keys).snapshot
@@ -109,10 +147,10 @@ def test_somebody_is_forgotten_from_the_api_to_the_snapshots(chain: Chain) -> No
 def test_a_rebuild_from_zero_equals_the_store_after_an_erasure(chain: Chain) -> None:
     chain.talk("ann", 0)
     chain.talk("bob", 0)
-    chain.catch_up()
+    chain.catch_up("ann-0", "bob-0")
     chain.http.delete("/v1/users/ann")
     chain.talk("ann", 1)
-    assert chain.catch_up()[0] == {"ann-1", "bob-0"}
+    chain.catch_up("ann-1", "bob-0")
     with learner_store(chain.folder / "rebuilt.db") as rebuilt:
         found = check(chain.engine, rebuilt, chain.bus, lambda _: None)
     assert found.equal, found
@@ -121,7 +159,7 @@ def test_a_rebuild_from_zero_equals_the_store_after_an_erasure(chain: Chain) -> 
 
 def test_without_the_service_there_are_no_keys_and_nothing_is_lost(chain: Chain) -> None:
     chain.talk("ann", 0)
-    chain.catch_up()
+    chain.catch_up("ann-0")
     chain.service.stop()
     with pytest.raises(KeysAway):
         freeze(chain.engine, chain.folder, chain.keys)

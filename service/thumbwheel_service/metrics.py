@@ -72,10 +72,20 @@ class Metrics:
             "thumbwheel_redactions", "Places redacted before they were stored, by kind", ["kind"], registry=r
         )
         self.lost_turns = Counter("thumbwheel_turns_lost", "Turns that a crash left open", registry=r)
+        self._served: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def watch_writer(self, depth: Callable[[], int]) -> None:
         """Ask the writer's queue when scraped."""
         self.writer_depth.set_function(lambda: float(depth()))
+
+    def served(self, route: str, status: int, seconds: float) -> None:
+        """One answered request; looked up once per route and status, for this is on the way of every request."""
+        known = self._served.get((route, status))
+        if known is None:
+            known = self.requests.labels(route, str(status)), self.request_seconds.labels(route)
+            self._served[route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def committed(self, units: int, seconds: float) -> None:
         """One group commit; the writer's observer."""

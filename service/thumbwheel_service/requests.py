@@ -43,8 +43,7 @@ class RequestStamp:
             await self._app(scope, receive, stamped)
         finally:
             route = scope.get("path_template") or "unknown"
-            self._metrics.requests.labels(route, str(status)).inc()
-            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+            self._metrics.served(route, status, time.perf_counter() - started)
 
 
 def _given_id(scope: Scope) -> bytes | None:

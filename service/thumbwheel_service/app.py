@@ -25,6 +25,7 @@ from thumbwheel_service.chat.presence import Presence
 from thumbwheel_service.chat.recorder import TurnRecorder
 from thumbwheel_service.chat.service import ChatService
 from thumbwheel_service.core import Core, make_core, make_redactor
+from thumbwheel_service.db.checkpoint import Checkpointer
 from thumbwheel_service.db.migrate import open_database
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.docs_page import DocsPage
@@ -117,6 +118,7 @@ async def _alive(
         stack.callback(core.key_store.close)
         stack.callback(core.key_thread.close)
         stack.callback(core.database.dispose)
+        stack.callback(Checkpointer(core.database).close)
         stack.callback(core.reader.close)
         stack.push_async_callback(asyncio.to_thread, core.writer.close)
         await core.erasures.reconcile()

@@ -1,5 +1,6 @@
 """Runs the application under uvicorn until told to stop; chats under way are finished first."""
 
+import gc
 import logging
 import socket
 import sys
@@ -42,6 +43,12 @@ class CannotListen(ConfigurationError):
 
 class _Server(uvicorn.Server):
     """Tells the application before it waits for open requests: long polls end at once, chats go on."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """What is there by now stays to the end: the garbage collector need not stop requests to look at it again."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app: Any = self.config.app

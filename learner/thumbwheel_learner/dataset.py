@@ -24,7 +24,7 @@ from thumbwheel_learner.store.session import reading, writing
 from thumbwheel_learner.store.tables import FeedbackRow, SnapshotRow, TurnRow
 
 log = logging.getLogger(__name__)
-_EXCLUDED = ("excluded_retracted", "excluded_lost", "excluded_erased", "excluded_damaged")
+_EXCLUDED: tuple[str, ...] = ("excluded_retracted", "excluded_lost", "excluded_erased", "excluded_damaged")
 _CHUNK = 2_000
 """Rows whose keys are asked for at once."""
 
@@ -36,7 +36,7 @@ def freeze(engine: Engine, data: Path, keys: KeySource, *, max_prompts: int = 50
     somebody was erased, or because its box was damaged before it came here. Of the prompts the newest `max_prompts`
     stay. Raises `KeysAway`.
     """
-    excluded = Counter(dict.fromkeys(_EXCLUDED, 0))
+    excluded: Counter[str] = Counter(dict.fromkeys(_EXCLUDED, 0))
     with reading(engine) as session:
         opener = _Opener(session, keys, excluded)
         examples = [*_labels(session, opener, excluded), *_prompts(session, opener, max_prompts)]

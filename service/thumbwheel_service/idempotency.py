@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, delete, select
 from thumbwheel import box, routes
 from thumbwheel.box import Secrets
 from thumbwheel.events import now_ms
-from thumbwheel_service.db.bulk import Insert
+from thumbwheel_service.db.bulk import Among, Insert
 from thumbwheel_service.db.keyring import PersonErased
 from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import IdempotencyRow, table_of
@@ -32,9 +32,7 @@ _mine = (_table.c.tenant == bindparam("tenant")) & (_table.c.key == bindparam("k
 _FIND = select(_table.c.digest, _table.c.status, _table.c.body, _table.c.expires_ms).where(_mine)
 _FORGET = delete(_table).where(_mine)
 _remember = Insert(_table, ("tenant", "key", "digest", "status", "body", "expires_ms"))
-_KNOWN = select(_table.c.key).where(
-    _table.c.tenant == bindparam("tenant"), _table.c.key.in_(bindparam("keys", expanding=True))
-)
+_known = Among(_table, ["key"], "key", equal=["tenant"])
 _MAX_LENGTH = 255
 NO_KEYS: Secrets = MappingProxyType({})
 
@@ -106,14 +104,14 @@ def apply_once(session: Session, request: Once | None, work: Callable[[Session],
 
 def known(session: Session, tenant: str, keys: Sequence[str]) -> set[str]:
     """Those of the keys under which something was asked before, expired or not."""
-    return set(session.connection().execute(_KNOWN, {"tenant": tenant, "keys": list(keys)}).scalars())
+    return {key for (key,) in _known(session.connection(), keys, tenant)}
 
 
 def remember(session: Session, answered: Sequence[tuple[Once, Answer]]) -> None:
     """Record answers to requests whose keys are new."""
     expires = now_ms() + EXPIRY_HOURS * 3_600_000
     rows = [(*once, answer.status, _sealed(once, answer), expires) for once, answer in answered]
-    _remember(session.connection(), rows)
+    _remember.each(session.connection(), rows)
 
 
 def _sealed(once: Once, answer: Answer) -> bytes:

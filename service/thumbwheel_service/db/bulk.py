@@ -1,34 +1,54 @@
-"""Many rows into one table with nothing between them and the driver: the hot path of every group of writes."""
+"""Statements with nothing between them and the driver: the hot path of every group of writes."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Table
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection
 
-_MARKS = {"sqlite": "?", "postgresql": "%s"}
-"""How the drivers (sqlite3, psycopg) mark a value."""
+_json = msgspec.json.Encoder()
 
 
-class Insert:
-    """An `INSERT` whose values come as tuples, in the order of `columns`, as the driver takes them."""
+class Direct:
+    """One statement, with a `?` for each value."""
+
+    def __init__(self, text: str) -> None:
+        self._texts = {"sqlite": text, "postgresql": text.replace("?", "%s")}
+
+    def each(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Do it for every row; none is fine."""
+        if rows:
+            connection.exec_driver_sql(self._texts[connection.dialect.name], list(rows))
+
+    def rows(self, connection: Connection, *values: Any) -> Sequence[Any]:
+        """Do it once, and return what it returns: as tuples, of the driver's types."""
+        return connection.exec_driver_sql(self._texts[connection.dialect.name], values).fetchall()
+
+
+class Insert(Direct):
+    """Rows as tuples, in the order of `columns`; the others get what the database gives them."""
 
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
-        """`columns`: of the table; those left out get what the database gives them."""
-        self._table = table
-        self._columns = [table.c[name].name for name in columns]
-        self._texts: dict[str, str] = {}
+        marks = ", ".join("?" * len(columns))
+        super().__init__(f"INSERT INTO {table.name} ({_listed(table, columns)}) VALUES ({marks})")
 
-    def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert all of the rows; none is fine."""
-        if rows:
-            connection.exec_driver_sql(self._text(connection.dialect), list(rows))
 
-    def _text(self, dialect: Dialect) -> str:
-        text = self._texts.get(dialect.name)
-        if text is None:
-            quoted = [dialect.identifier_preparer.quote(name) for name in self._columns]
-            marks = ", ".join([_MARKS[dialect.name]] * len(quoted))
-            text = f"INSERT INTO {self._table.name} ({', '.join(quoted)}) VALUES ({marks})"
-            self._texts[dialect.name] = text
-        return text
+class Among:
+    """The rows whose `column` is one of many values, and whose `equal` columns are as given."""
+
+    def __init__(self, table: Table, columns: Sequence[str], column: str, *, equal: Sequence[str] = ()) -> None:
+        fixed = "".join(f"{_listed(table, [name])} = ? AND " for name in equal)
+        text = f"SELECT {_listed(table, columns)} FROM {table.name} WHERE {fixed}{_listed(table, [column])}"
+        self._sqlite = Direct(f"{text} IN (SELECT value FROM json_each(?))")
+        self._postgres = Direct(f"{text} = ANY(?)")
+
+    def __call__(self, connection: Connection, values: Sequence[str], *equal: Any) -> Sequence[Any]:
+        """As tuples, in no order."""
+        if connection.dialect.name == "sqlite":
+            return self._sqlite.rows(connection, *equal, _json.encode(values).decode())
+        return self._postgres.rows(connection, *equal, list(values))
+
+
+def _listed(table: Table, columns: Sequence[str]) -> str:
+    return ", ".join(f'"{table.c[name].name}"' for name in columns)

@@ -6,23 +6,18 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, or_, select
 from sqlalchemy.engine import Connection
 
 from thumbwheel.box import Secrets
 from thumbwheel.events import now_ms
-from thumbwheel_service.db.bulk import Insert
+from thumbwheel_service.db.bulk import Among, Insert
 from thumbwheel_service.db.key_store import KeyStore, KeysUnavailable, Reason
 from thumbwheel_service.db.tables import PersonRow, table_of
 from thumbwheel_service.errors import Gone
 
 _log = logging.getLogger(__name__)
 _person = table_of(PersonRow)
-_BOUND = select(_person.c.subject, _person.c.key_id).where(
-    _person.c.tenant == bindparam("tenant"),
-    _person.c.subject.in_(bindparam("subjects", expanding=True)),
-    or_(_person.c.used_until_ms.is_(None), _person.c.used_until_ms > bindparam("now")),
-)
+_bound = Among(_person, ["subject", "key_id", "used_until_ms"], "subject", equal=["tenant"])
 _bind = Insert(_person, ("tenant", "subject", "key_id", "used_until_ms"))
 _BATCH = 256
 """Keys made at once: one fsync of the key store for so many people."""
@@ -101,12 +96,13 @@ class Keyring:
         by_name = {str(subject): subject for subject in subjects}
         names = sorted(by_name)
         now = now_ms()
-        rows = connection.execute(_BOUND, {"tenant": tenant, "subjects": names, "now": now})
-        held: dict[str, str] = {row.subject: row.key_id for row in rows}
+        held: dict[str, str] = {
+            name: key_id for name, key_id, until in _bound(connection, names, tenant) if until is None or until > now
+        }
         fresh = {name: self._take() for name in names if name not in held}
         if fresh:
             until = None if self._renew_ms is None else now + self._renew_ms
-            _bind(connection, [(tenant, name, key_id, until) for name, (key_id, _) in fresh.items()])
+            _bind.each(connection, [(tenant, name, key_id, until) for name, (key_id, _) in fresh.items()])
         secrets = self.secrets(list(held.values()))
         found = {name: (key_id, secrets[key_id]) for name, key_id in held.items()} | fresh
         return {subject: found[name] for name, subject in by_name.items()}

@@ -26,9 +26,6 @@ Notes = Mapping[str, Any]
 _log = logging.getLogger(__name__)
 _GATHER_SECONDS = 0.02
 """A group waits at most that long for more units."""
-_PACE_SECONDS, _NAP_SECONDS = 0.008, 0.0005
-"""From one group to the next, where more than `_FEW` came together and fewer than `_ENOUGH` wait."""
-_FEW, _ENOUGH = 2, 32
 _CULPRITS = 8
 """So many units of one group may fail on the database's side before the whole group is refused."""
 
@@ -69,7 +66,6 @@ class Writer:
         self._capacity = capacity
         self._group = group
         self._closed = False
-        self._not_before = 0.0
         self._gate = threading.Lock()
         self._after_commit: list[Callable[[Notes], None]] = []
         self._observe: Callable[[int, float], None] = _ignore
@@ -130,7 +126,6 @@ class Writer:
     def _loop(self) -> None:
         while (first := self._jobs.get()) is not None:
             jobs, last = self._gather(first)
-            self._not_before = time.monotonic() + _PACE_SECONDS if len(jobs) > _FEW else 0.0
             outcomes = self._write(jobs)
             failpoint.reach("writer.committed")
             answer(outcomes)
@@ -152,11 +147,10 @@ class Writer:
         return jobs, False
 
     def _let_others_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait a little for more units: a group costs as much as some ten of them, and together they cost it once.
+        """Wait while every turn of the event loop brings more units: requests that came together share one commit.
 
-        While every turn of the event loop brings more, since requests that came together are queued a moment later; a
-        loop that is slow, or closed, is not waited for. And, when others were there the last time, until a moment
-        after that; who comes alone is not kept.
+        A group costs as much as some ten units, and what the loop has read already is queued a moment later. A loop
+        that is slow, or closed, is not waited for.
         """
         until = time.monotonic() + _GATHER_SECONDS
         before = -1
@@ -168,8 +162,6 @@ class Writer:
             except RuntimeError:
                 return
             turned.wait(left)
-        while self._jobs.qsize() < _ENOUGH and time.monotonic() < self._not_before:
-            time.sleep(_NAP_SECONDS)
 
     def _write(self, jobs: list[Job]) -> list[Outcome]:
         """Commit a group; units that break the transaction are taken out and the others run again without them."""

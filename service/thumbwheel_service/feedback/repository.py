@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, bindparam, select, update
 from thumbwheel.box import Secrets
 from thumbwheel.events import Envelope
 from thumbwheel.types import Feedback, FeedbackRecord, Kind
-from thumbwheel_service.db.bulk import Insert
+from thumbwheel_service.db.bulk import Among, Insert
 from thumbwheel_service.db.pages import Span, merged, page_of, to_cursor
 from thumbwheel_service.db.session import Session
 from thumbwheel_service.db.tables import FeedbackRevisionRow, table_of
@@ -23,9 +23,7 @@ _own_id = FEEDBACK.c.feedback_id == bindparam("id")
 _BY_KEY = select(*COLUMNS).where(
     FEEDBACK.c.tenant == bindparam("tenant"), FEEDBACK.c.natural_key == bindparam("natural_key")
 )
-_TAKEN = select(FEEDBACK.c.natural_key).where(
-    FEEDBACK.c.tenant == bindparam("tenant"), FEEDBACK.c.natural_key.in_(bindparam("keys", expanding=True))
-)
+_taken = Among(FEEDBACK, ["natural_key"], "natural_key", equal=["tenant"])
 _BY_ID = select(*COLUMNS).where(_own_id)
 _insert = Insert(FEEDBACK, Piece._fields)
 _insert_revisions = Insert(_history, ("feedback_id", "revision", "retracted", "created_ms", "body"))
@@ -55,7 +53,7 @@ def by_natural_key(session: Session, tenant: str, natural_key: str) -> Piece | N
 
 def taken(session: Session, tenant: str, natural_keys: Sequence[str]) -> set[str]:
     """Those of the natural keys that have a row."""
-    return set(session.connection().execute(_TAKEN, {"tenant": tenant, "keys": list(natural_keys)}).scalars())
+    return {key for (key,) in _taken(session.connection(), natural_keys, tenant)}
 
 
 def by_id(session: Session, feedback_id: str) -> Piece | None:
@@ -77,8 +75,8 @@ def create(session: Session, new: Sequence[New], *, moment: int) -> list[Feedbac
     """Store first revisions with their events, except for those on turns that are still open."""
     rows = [_first(one, moment) for one in new]
     connection = session.connection()
-    _insert(connection, rows)
-    _insert_revisions(connection, [_line(row) for row in rows])
+    _insert.each(connection, rows)
+    _insert_revisions.each(connection, [_line(row) for row in rows])
     told = [
         recorded(session, row, one.cleared.value, one.target, one.keys)
         for row, one in zip(rows, new, strict=True)
@@ -137,7 +135,7 @@ def revise(
 
 def _note(session: Session, row: Piece, feedback: Feedback, target: Target, keys: Secrets) -> None:
     """Write the history's row, and the event when there is nothing to wait for."""
-    _insert_revisions(session.connection(), [_line(row)])
+    _insert_revisions.each(session.connection(), [_line(row)])
     if not target.is_open:
         append_events(session, [recorded(session, row, feedback, target, keys)])
 

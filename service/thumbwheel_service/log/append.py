@@ -1,28 +1,25 @@
 """Append events to the log inside the caller's transaction, with dense offsets whose order is commit order."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import bindparam, delete, select, text, update
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.engine import Connection
 from sqlmodel import Session
 
 from thumbwheel.bus import NewRecord, TopicPartition, partition_of
 from thumbwheel.events import TOPICS, Envelope, encode, now_ms, topic_and_key
-from thumbwheel_service.db.bulk import Insert
-from thumbwheel_service.db.tables import LogHead, LogRow, table_of
+from thumbwheel_service.db.bulk import Direct, Insert
+from thumbwheel_service.db.tables import LogRow, table_of
 from thumbwheel_service.errors import BadInput
 from thumbwheel_service.log.signal import APPENDED
 
 _log = table_of(LogRow)
-_head = table_of(LogHead)
-_at = (_head.c.topic == bindparam("at_topic")) & (_head.c.partition == bindparam("at_partition"))
 _KNOWN = select(_log.c.event_id).where(_log.c.event_id.in_(bindparam("ids", expanding=True)))
 _insert = Insert(_log, ("topic", "partition", "offset", "key", "event_id", "value", "created_ms"))
-_RESERVE = update(_head).where(_at).values(next=_head.c.next + bindparam("count")).returning(_head.c.next)
-_BEGIN = text(
-    "INSERT INTO log_head (topic, partition, next, first) VALUES (:at_topic, :at_partition, 0, 0) "
-    "ON CONFLICT (topic, partition) DO NOTHING"
-)
+_reserve = Direct('UPDATE log_head SET next = next + ? WHERE topic = ? AND "partition" = ? RETURNING next')
+_begin = Direct('INSERT INTO log_head (topic, "partition", next, first) VALUES (?, ?, 0, 0) ON CONFLICT DO NOTHING')
 
 
 class UnknownTopic(BadInput):
@@ -57,35 +54,32 @@ def append_records(session: Session, records: Sequence[NewRecord], *, fresh: boo
             partition = partition_of(record.key, TOPICS[record.topic].partitions)
             groups[record.topic, partition].setdefault(record.event_id, record)
     created = now_ms()
-    appended = 0
     grown: set[TopicPartition] = session.info.setdefault(APPENDED, set())
+    rows: list[tuple[Any, ...]] = []
     for (topic, partition), new in sorted(groups.items()):
-        offset = _reserve(session, topic, partition, len(new))
-        rows = [
+        offset = _take(connection, topic, partition, len(new))
+        rows += [
             (topic, partition, offset + i, record.key, record.event_id, record.value, created)
             for i, record in enumerate(new.values())
         ]
-        _insert(connection, rows)
-        if TOPICS[topic].compacted:
-            _compact(session, topic, partition, {record.key: offset + i for i, record in enumerate(new.values())})
         grown.add(TopicPartition(topic, partition))
-        appended += len(rows)
-    return appended
+    _insert.each(connection, rows)
+    last = {(topic, partition, key): offset for topic, partition, offset, key, *_ in rows if TOPICS[topic].compacted}
+    for (topic, partition, key), offset in last.items():
+        _compact(session, topic, partition, key, offset)
+    return len(rows)
 
 
-def _compact(session: Session, topic: str, partition: int, last: Mapping[str, int]) -> None:
+def _compact(session: Session, topic: str, partition: int, key: str, offset: int) -> None:
     """Of a compacted topic only the last record of a key stays, as on Kafka; the offsets of the others are gaps."""
-    for key, offset in last.items():
-        older = (_log.c.topic == topic, _log.c.partition == partition, _log.c.key == key, _log.c.offset < offset)
-        session.execute(delete(_log).where(*older))
+    older = (_log.c.topic == topic, _log.c.partition == partition, _log.c.key == key, _log.c.offset < offset)
+    session.execute(delete(_log).where(*older))
 
 
-def _reserve(session: Session, topic: str, partition: int, count: int) -> int:
+def _take(connection: Connection, topic: str, partition: int, count: int) -> int:
     """Take `count` offsets of a partition; returns the first."""
-    connection = session.connection()
-    at = {"at_topic": topic, "at_partition": partition}
-    reached = connection.execute(_RESERVE, at | {"count": count}).scalar_one_or_none()
-    if reached is None:
-        connection.execute(_BEGIN, at)
-        reached = connection.execute(_RESERVE, at | {"count": count}).scalar_one()
-    return int(reached) - count
+    reached = _reserve.rows(connection, count, topic, partition)
+    if not reached:
+        _begin.each(connection, [(topic, partition)])
+        reached = _reserve.rows(connection, count, topic, partition)
+    return int(reached[0][0]) - count

@@ -11,6 +11,7 @@ from thumbwheel.box import Secrets
 from thumbwheel.events import TurnCompleted, TurnSealed
 from thumbwheel.sealed import seal_turn, turn_name
 from thumbwheel.types import FeedbackRecord, Message, Turn, TurnStatus
+from thumbwheel_service.db.bulk import Among
 from thumbwheel_service.db.keyring import subject_of
 from thumbwheel_service.db.pages import Span, page_of, to_cursor
 from thumbwheel_service.db.session import Session
@@ -54,7 +55,7 @@ class Completion(NamedTuple):
 
 _COLUMNS = [_completion.c[name] for name in Completion._fields]
 _FIND = select(*_COLUMNS).where(_completion.c.completion_id == bindparam("id"))
-_FIND_ALL = select(*_COLUMNS).where(_completion.c.completion_id.in_(bindparam("ids", expanding=True)))
+_find_all = Among(_completion, Completion._fields, "completion_id")
 _FIND_UNSTORED = select(_unstored.c.tenant).where(_unstored.c.completion_id == bindparam("id"))
 _INSERT = insert(_completion)
 
@@ -99,8 +100,8 @@ def find_any(session: Session, completion_id: str) -> Completion | None:
 
 def find_all(session: Session, completion_ids: Collection[str]) -> dict[str, Completion]:
     """Those of the completions that there are, whoever's they are."""
-    rows = session.connection().execute(_FIND_ALL, {"ids": list(completion_ids)})
-    return {row.completion_id: Completion._make(row) for row in rows}
+    rows = _find_all(session.connection(), list(completion_ids))
+    return {row[0]: Completion._make(row) for row in rows}
 
 
 def is_unstored(session: Session, completion_id: str) -> bool:

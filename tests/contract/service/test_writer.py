@@ -242,7 +242,7 @@ async def test_a_full_queue_is_said_to_be_full(database: Engine) -> None:
 
 
 async def test_a_caller_is_told_no_in_time_and_what_waited_too_long_is_not_begun(database: Engine) -> None:
-    writer = Writer(database, keyring_beside(database), patience=0.2)
+    writer = Writer(database, keyring_beside(database), patience=1.0)
     hold = Hold()
     first = asyncio.create_task(writer.run(hold))
     await asyncio.to_thread(hold.entered.wait, 10)

@@ -33,7 +33,7 @@ class DemoOptions:
     """Turns of the wheel: people chat, the learner learns, the policy is swapped."""
     stages: tuple[Stage, ...] = ()
     """What the learner does per turn; empty: all of it."""
-    chats: tuple[int, ...] = (500, 1200)
+    chats: tuple[int, ...] = (800, 1500)
     """Chats of each turn before the learner is called; turns beyond the last number have as many as that."""
     background: float = 1.0
     """Chats per second that go on all the time, whatever else happens."""

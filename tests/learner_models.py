@@ -1,6 +1,7 @@
 """Tiny random causal models of several architectures with a word-level tokenizer, and examples in their language."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,19 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<assistant> ' }}{% endif %}"
 )
 ARCHITECTURES = ("llama", "qwen2", "gemma2", "gemma3", "gpt2")
+
+
+@contextmanager
+def one_thread_inside_operations() -> Iterator[None]:
+    """As the learner sets it; several may add up in another order than one, and leave no core to other tests."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def make_base(

@@ -31,7 +31,7 @@ class Insert(Direct):
 
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
         marks = ", ".join("?" * len(columns))
-        super().__init__(f"INSERT INTO {table.name} ({_listed(table, columns)}) VALUES ({marks})")
+        super().__init__(f"INSERT INTO {table.fullname} ({_listed(table, columns)}) VALUES ({marks})")
 
 
 class Among:
@@ -39,7 +39,7 @@ class Among:
 
     def __init__(self, table: Table, columns: Sequence[str], column: str, *, equal: Sequence[str] = ()) -> None:
         fixed = "".join(f"{_listed(table, [name])} = ? AND " for name in equal)
-        text = f"SELECT {_listed(table, columns)} FROM {table.name} WHERE {fixed}{_listed(table, [column])}"
+        text = f"SELECT {_listed(table, columns)} FROM {table.fullname} WHERE {fixed}{_listed(table, [column])}"
         self._sqlite = Direct(f"{text} IN (SELECT value FROM json_each(?))")
         self._postgres = Direct(f"{text} = ANY(?)")
 

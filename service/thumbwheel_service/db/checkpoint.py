@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 from contextlib import closing
+from typing import Literal
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,7 +43,7 @@ class Checkpointer:
                     _log.warning("the write-ahead log is not carried over: %s", said)
 
 
-def checkpoint(engine: Engine) -> None:
-    """As much as no reader needs, without keeping anybody from writing."""
+def checkpoint(engine: Engine, mode: Literal["PASSIVE", "TRUNCATE"] = "PASSIVE") -> None:
+    """As much as no reader needs, without keeping anybody from writing; or all, waiting for readers and writers."""
     with engine.connect() as connection, closing(connection.connection.cursor()) as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        cursor.execute(f"PRAGMA wal_checkpoint({mode})")

@@ -20,7 +20,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    bindparam,
     delete,
     insert,
     select,
@@ -32,6 +31,8 @@ from sqlalchemy.schema import CreateSchema
 
 from thumbwheel.box import KEY_BYTES, Secrets
 from thumbwheel.events import now_ms
+from thumbwheel_service.db.bulk import Among
+from thumbwheel_service.db.checkpoint import checkpoint
 from thumbwheel_service.db.trouble import reason_of
 from thumbwheel_service.errors import Unavailable
 
@@ -90,6 +91,8 @@ class SqlKeyStore:
             Column("destroyed_ms", BigInteger),
             Column("reason", String),
         )
+        self._held = Among(self._keys, ["key_id", "secret"], "key_id")
+        self._known_gone = Among(self._gone, ["key_id"], "key_id")
         with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
             if schema is not None:
                 connection.execute(CreateSchema(schema, if_not_exists=True))
@@ -104,22 +107,13 @@ class SqlKeyStore:
 
     def get(self, ids: Collection[str]) -> Secrets:
         """See `KeyStore`."""
-        statement = select(self._keys).where(self._keys.c.key_id.in_(bindparam("ids", expanding=True)))
-        wanted, found = sorted(ids), dict[str, bytes]()
         with _transaction(self._engine, writes=False) as connection:
-            for start in range(0, len(wanted), _CHUNK):
-                rows = connection.execute(statement, {"ids": wanted[start : start + _CHUNK]})
-                found.update((key_id, bytes(secret)) for key_id, secret in rows)
-        return found
+            return {key_id: bytes(secret) for key_id, secret in self._held(connection, sorted(ids))}
 
     def destroyed(self, ids: Sequence[str]) -> set[str]:
         """See `KeyStore`."""
-        statement = select(self._gone.c.key_id).where(self._gone.c.key_id.in_(bindparam("ids", expanding=True)))
-        found: set[str] = set()
         with _transaction(self._engine, writes=False) as connection:
-            for start in range(0, len(ids), _CHUNK):
-                found.update(connection.execute(statement, {"ids": ids[start : start + _CHUNK]}).scalars())
-        return found
+            return {key_id for (key_id,) in self._known_gone(connection, ids)}
 
     def destroy(self, ids: Sequence[str], why: Reason) -> None:
         """See `KeyStore`. SQLite overwrites the freed pages and empties its write-ahead log."""
@@ -134,8 +128,7 @@ class SqlKeyStore:
             if fresh:
                 connection.execute(self._remember(), fresh)
         if self._sqlite:
-            with self._engine.connect() as connection:
-                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            checkpoint(self._engine, "TRUNCATE")
 
     def all_destroyed(self, why: Reason) -> set[str]:
         """See `KeyStore`."""

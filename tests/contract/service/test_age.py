@@ -1,7 +1,5 @@
 """What is older than the retention goes, on both databases: rows, keys, and the learner's word for it."""
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from tests.contract.service.store import write
 from tests.contract.service.test_erasure import HI, bring, give
 from tests.keyrings import opened, store_beside
 from tests.serving import alive, client, idle_app
+from tests.waiting import eventually
 
 from thumbwheel.box import Erased
 from thumbwheel.events import Event, PersonErased, decode
@@ -44,14 +43,6 @@ def logged(database: Engine) -> list[Event]:
     return [decode(value).event for value in values]
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen")
-
-
 def test_a_key_is_used_for_a_tenth_of_the_retention() -> None:
     assert renew_ms(0) is None
     assert renew_ms(30) == 3 * DAY_MS
@@ -68,7 +59,7 @@ async def test_what_is_old_goes_and_what_is_new_stays(database: Engine, tmp_path
         await bring(http, "new", "talk", user="ann")
         await give(http, kind="thumb", completion_id="new", value="down", user="agent")
     async with alive(app_of(database, tmp_path, 10)):
-        await until(lambda: PersonErased in {type(event) for event in logged(database)})
+        await eventually(lambda: PersonErased in {type(event) for event in logged(database)})
     left = write(database, lambda s: set(s.execute(select(CompletionRow.completion_id)).scalars()))
     assert left == {"new"}
     assert len(write(database, lambda s: s.execute(select(FeedbackRow.feedback_id)).all())) == 1

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from sqlalchemy import Engine
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
+from tests.learner_models import one_thread_inside_operations
 from tests.tiny_model import make_model
 
 from thumbwheel.artifact import base_fingerprint, read_verified
@@ -68,10 +68,8 @@ RECIPE = Recipe(
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """A tiny model is faster on one thread, and leaves the other cores to other tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread_inside_operations():
+        yield
 
 
 @pytest.fixture(scope="module")

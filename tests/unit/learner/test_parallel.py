@@ -1,11 +1,10 @@
 """Parts of a batch on several threads: the same figures as on one, to the last bit."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from tests.learner_models import make_base
+from tests.learner_models import make_base, one_thread_inside_operations
 from torch import Tensor, nn
 
 from thumbwheel_learner.lora import LoraConfig
@@ -43,15 +42,6 @@ def test_a_parameter_that_no_part_used_keeps_no_gradient() -> None:
     assert unused.grad is None
 
 
-@pytest.fixture
-def one_thread_for_operations() -> Iterator[None]:
-    """As in the learner: several threads inside an operation may add up in another order than one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def gradients(folder: Path, workers: int) -> list[Tensor]:
     model = load_policy(folder, workers=workers)
     for number, name in enumerate(("first", "second")):
@@ -71,10 +61,10 @@ def gradients(folder: Path, workers: int) -> list[Tensor]:
     return [p.grad if p.grad is not None else torch.zeros(0) for p in parameters]
 
 
-@pytest.mark.usefixtures("one_thread_for_operations")
 def test_two_threads_with_an_adapter_each_find_the_gradients_of_one_thread(tmp_path: Path) -> None:
     make_base(tmp_path)
-    one, two = gradients(tmp_path, 1), gradients(tmp_path, 2)
+    with one_thread_inside_operations():
+        one, two = gradients(tmp_path, 1), gradients(tmp_path, 2)
     assert any(g.abs().sum() > 0 for g in one)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 

@@ -33,6 +33,7 @@ from thumbwheel.box import KEY_BYTES, Secrets
 from thumbwheel.events import now_ms
 from thumbwheel_service.db.bulk import Among
 from thumbwheel_service.db.checkpoint import checkpoint
+from thumbwheel_service.db.engine import DatabaseGone
 from thumbwheel_service.db.trouble import reason_of
 from thumbwheel_service.errors import Unavailable
 
@@ -178,5 +179,5 @@ def _transaction(engine: Engine, *, writes: bool = True) -> Iterator[Connection]
             connection.begin(),
         ):
             yield connection
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, DatabaseGone) as error:
         raise KeysUnavailable(f"the key store does not answer ({reason_of(error)}); try again") from error

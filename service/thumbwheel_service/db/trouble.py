@@ -6,6 +6,7 @@ import sqlite3
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from thumbwheel_service.db.engine import DatabaseGone
 from thumbwheel_service.errors import ServiceError
 
 
@@ -14,7 +15,7 @@ def is_trouble(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         failing = isinstance(error, OperationalError | InterfaceError | InternalError)
         return failing or error.connection_invalidated or type(error) is DatabaseError
-    return isinstance(error, PoolTimeout)
+    return isinstance(error, PoolTimeout | DatabaseGone)
 
 
 def reason_of(error: BaseException) -> str:

@@ -54,7 +54,7 @@ class ChatService:
     def begin(self, tenant: str, raw: bytes, headers: Mapping[str, str]) -> LiveTurn:
         """Start a chat; raises `BadInput`, `UnknownModel`, `ChatRefused`, `EngineDown`, `TooMany`."""
         if self._stopping:
-            raise ServiceStopping("the service is stopping")
+            raise ServiceStopping("the service is stopping; try again")
         if self.in_flight >= self._limit:
             raise TooMany(f"{self._limit} chats are being answered already")
         body = decode(_body, raw)

@@ -105,7 +105,7 @@ class Writer:
         future: asyncio.Future[Any] = loop.create_future()
         with self._gate:
             if self._closed:
-                raise WriterClosed("the service is stopping")
+                raise WriterClosed("the service is stopping; try again")
             if self._jobs.qsize() >= self._capacity:
                 raise TooMany("too many writes are waiting")
             self._jobs.put(Job(unit, batch, item, time.monotonic() + self._patience, loop, future))

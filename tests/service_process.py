@@ -10,7 +10,10 @@ from pathlib import Path
 
 import httpx
 from tests.brokers import free_port_pair
+from tests.fake_engine import FakeEngine, served_from
 from tests.processes import end
+
+from thumbwheel_service.settings import Settings, from_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,15 +76,15 @@ class ServiceProcess:
             return False
 
 
+def fake_engine(settings: Settings) -> FakeEngine:
+    """For the checkpoint that the settings name, if any: then it takes adapters."""
+    return FakeEngine(info=served_from(Path(settings.model)) if settings.model else None)
+
+
 def main() -> int:
-    from tests.fake_engine import FakeEngine, served_from
-
     from thumbwheel_service.server import run
-    from thumbwheel_service.settings import from_environment
 
-    return run(
-        from_environment(), lambda given: FakeEngine(info=served_from(Path(given.model)) if given.model else None)
-    )
+    return run(from_environment(), fake_engine)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Kills under load, and nothing acknowledged lost or doubled: `python -m tests.faults --road sqlite --kills 100`.
 
-Service, learner and, with `--road kafka`, a real Apache Kafka and a real PostgreSQL die by SIGKILL, half of the times
-at random moments and half at failpoints, while people chat and give feedback. Then the people's own books are compared
-with the learner's store and with the snapshot it would train on. Figures go to build/faults/; an interrupted run goes
-on with the same command (`--fresh` begins anew). Exit status 0: nothing lost, nothing doubled.
+Service, learner, a process that publishes versions and, with `--road kafka`, a real Apache Kafka and a real PostgreSQL
+die by SIGKILL, half of the times at random moments and half at failpoints, while people chat and give feedback. Then
+the people's own books are compared with the learner's store and with the snapshot it would train on, and what was
+published with what the service serves. Figures go to build/faults/; an interrupted run goes on with the same command
+(`--fresh` begins anew). Exit status 0: nothing lost, nothing doubled.
 """
 
 import argparse
@@ -14,7 +15,8 @@ import sys
 from pathlib import Path
 
 from tests.faults.clock import library
-from tests.faults.drive import Run, drive
+from tests.faults.drive import drive
+from tests.faults.stack import Run
 
 
 def main() -> int:
@@ -39,13 +41,14 @@ def main() -> int:
         engine=options.engine, people=options.people, clock=options.clock,
         say=lambda line: print(line, flush=True),
     )  # fmt: skip
-    verdict, figures = asyncio.run(drive(run))
+    verdict, versions, figures = asyncio.run(drive(run))
     file = options.out / f"{name}.json"
     file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))
     shutil.rmtree(folder / "kafka", ignore_errors=True)
     print(f"figures: {file}")
-    return 0 if verdict.is_clean() and not figures["refused"] and not figures["differing"] else 1
+    is_clean = verdict.is_clean() and versions.is_clean()
+    return 0 if is_clean and not figures["refused"] and not figures["differing"] else 1
 
 
 if __name__ == "__main__":

@@ -3,86 +3,27 @@
 import asyncio
 import contextlib
 import json
-import os
-import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from tests.faults.clock import Clock
 from tests.faults.ledger import Ledger
-from tests.faults.parts import BrokerPart, Part, PostgresPart, ProcessPart
+from tests.faults.parts import Part
 from tests.faults.people import Person
 from tests.faults.plan import Kill, plan
+from tests.faults.stack import Run, Stack
 from tests.faults.verdict import Verdict, behind, judge
+from tests.faults.versions import Versions, follow
 from tests.waiting import eventually
 
 from thumbwheel import AsyncClient
-from thumbwheel_demo.run.desk import clean_environment
 from thumbwheel_learner.store.session import connect
 from thumbwheel_service.db.engine import connect as service_database
 from thumbwheel_service.db.key_store import SqlKeyStore
 
-Road = Literal["sqlite", "kafka"]
-DRAIN_S = 180.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What to do, and where its state lies; started again with the same folder it goes on."""
-
-    folder: Path
-    road: Road
-    seed: int
-    kills: int
-    engine: Literal["fake", "vllm"] = "fake"
-    people: int = 8
-    clock: bool = False
-    """Whether the clock of service and learner jumps; needs libfaketime."""
-    say: Callable[[str], None] = lambda _: None
-
-
-class Stack:
-    """The parts of a road, and how to reach them."""
-
-    def __init__(self, run: Run) -> None:
-        data = run.folder / "data"
-        data.mkdir(parents=True, exist_ok=True)
-        self.below: list[Part] = []
-        self.clock = Clock(run.folder / "clock", run.seed) if run.clock else None
-        port = _port(run.folder / "port")
-        settings = {
-            **clean_environment(os.environ),
-            "THUMBWHEEL_DATA": str(data),
-            "THUMBWHEEL_PORT": str(port),
-            "THUMBWHEEL_URL": f"http://127.0.0.1:{port}",
-            "THUMBWHEEL_REPLICA": "faults",
-            "THUMBWHEEL_LEARN_EVERY": "0",
-            "THUMBWHEEL_LEARN_AFTER_LABELS": "0",
-            "FAULTS_ENGINE": run.engine,
-            **(self.clock.environment if self.clock else {}),
-        }
-        self.store_url = f"sqlite:///{data / 'learner.db'}"
-        self.keys_url = f"sqlite:///{data / 'keys.db'}"
-        if run.road == "kafka":
-            broker, database = BrokerPart(run.folder / "kafka"), PostgresPart(run.folder / "postgres")
-            self.below = [database, broker]
-            self.store_url = self.keys_url = database.url
-            settings["THUMBWHEEL_DATABASE_URL"] = settings["THUMBWHEEL_LEARNER_DATABASE_URL"] = database.url
-            settings["THUMBWHEEL_KAFKA_BOOTSTRAP"] = broker.bootstrap
-        probe = f"http://127.0.0.1:{port}/readyz"
-        self.url = f"http://127.0.0.1:{port}"
-        self.key_file = data / "admin.key"
-        self.service = ProcessPart("service", "tests.faults.service", settings, run.folder / "service.log", probe)
-        self.learner = ProcessPart("learner", "tests.faults.learner", settings, run.folder / "learner.log", None)
-
-    @property
-    def parts(self) -> list[Part]:
-        """In the order of their start."""
-        return [*self.below, self.service, self.learner]
+DRAIN_S, FOLLOW_S = 180.0, 60.0
 
 
 class Deaths:
@@ -100,8 +41,8 @@ class Deaths:
             file.write(json.dumps(entry) + "\n")
 
 
-async def drive(run: Run) -> tuple[Verdict, dict[str, Any]]:
-    """Everything; returns the verdict and the figures."""
+async def drive(run: Run) -> tuple[Verdict, Versions, dict[str, Any]]:
+    """Everything; returns the verdicts and the figures."""
     run.folder.mkdir(parents=True, exist_ok=True)
     ledger, deaths = Ledger(run.folder / "ledger.jsonl"), Deaths(run.folder / "kills.jsonl")
     stack = Stack(run)
@@ -114,15 +55,18 @@ async def drive(run: Run) -> tuple[Verdict, dict[str, Any]]:
             if part.is_dead():
                 await part.start(None)
         await _drained(run, stack, ledger)
-        verdict = await _verdict(run, stack, ledger)
+        verdict, versions = await _verdict(run, stack, ledger), await _versions(stack)
     finally:
         ledger.close()
         for part in reversed(stack.parts):
             await part.stop()
-    restarts = {part.name: part.restarts for part in (stack.service, stack.learner)}
-    jumps = stack.clock.jumps if stack.clock else 0
     figures = _figures(run, ledger, deaths, verdict, time.monotonic() - began)
-    return verdict, {**figures, "clock_jumps": jumps, "restarts": restarts}
+    figures |= {
+        "versions": versions._asdict(),
+        "clock_jumps": stack.clock.jumps if stack.clock else 0,
+        "restarts": {part.name: part.restarts for part in (stack.service, stack.learner, stack.publisher)},
+    }
+    return verdict, versions, figures
 
 
 async def _suffer(run: Run, stack: Stack, ledger: Ledger, deaths: Deaths) -> None:
@@ -130,8 +74,7 @@ async def _suffer(run: Run, stack: Stack, ledger: Ledger, deaths: Deaths) -> Non
     made = {entry["number"] for entry in deaths.made}
     left = [k for k in plan(run.seed, run.kills, names, has_relay=run.road == "kafka") if k.number not in made]
     stop = asyncio.Event()
-    key = stack.key_file.read_text(encoding="utf-8").strip()
-    async with AsyncClient(stack.url, api_key=key, max_retries=0, timeout=15.0) as client:
+    async with AsyncClient(stack.url, api_key=stack.admin_key(), max_retries=0, timeout=15.0) as client:
         crowd = [asyncio.create_task(Person(client, ledger, i, run.seed).live(stop)) for i in range(run.people)]
         jumping = asyncio.create_task(stack.clock.jump_about()) if stack.clock else None
 
@@ -194,6 +137,12 @@ async def _verdict(run: Run, stack: Stack, ledger: Ledger) -> Verdict:
         engine.dispose()
 
 
+async def _versions(stack: Stack) -> Versions:
+    await stack.publisher.stop()
+    async with AsyncClient(stack.url, api_key=stack.admin_key()) as client:
+        return await follow(client, stack.published_url, stack.data, FOLLOW_S)
+
+
 def _figures(run: Run, ledger: Ledger, deaths: Deaths, verdict: Verdict, seconds: float) -> dict[str, Any]:
     return {
         "road": run.road,
@@ -212,12 +161,3 @@ def _figures(run: Run, ledger: Ledger, deaths: Deaths, verdict: Verdict, seconds
         "verdict": verdict.figures(),
         "examples": {name: value[:5] for name, value in verdict._asdict().items() if isinstance(value, Sequence)},
     }
-
-
-def _port(file: Path) -> int:
-    """The same port in every life of the service."""
-    if not file.exists():
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            file.write_text(str(probe.getsockname()[1]))
-    return int(file.read_text())

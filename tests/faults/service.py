@@ -6,7 +6,7 @@
 import os
 import sys
 
-from tests.fake_engine import FakeEngine
+from tests.service_process import fake_engine
 
 from thumbwheel import failpoint
 from thumbwheel_service.server import build_engine, run
@@ -17,7 +17,7 @@ def main() -> int:
     if os.environ.get("FAULTS_FAILPOINT"):
         failpoint.arm(os.environ["FAULTS_FAILPOINT"])
     fake = os.environ["FAULTS_ENGINE"] == "fake"
-    return run(from_environment(), (lambda _: FakeEngine()) if fake else build_engine)
+    return run(from_environment(), fake_engine if fake else build_engine)
 
 
 if __name__ == "__main__":

@@ -212,6 +212,8 @@ class PolicyRow(SQLModel, table=True):
     __tablename__ = "policy"
 
     version: str = Field(primary_key=True)
+    number: int
+    """In the order of publication, from 1: clocks may jump."""
     artifact: str
     state: str
     """published | loaded | live | retired | rejected"""

@@ -34,7 +34,7 @@ def is_passed(session: Session, version: str) -> bool:
     row = session.get_one(PolicyRow, version, populate_existing=True)
     route = session.get(RouteRow, 1, populate_existing=True)
     live = session.get(PolicyRow, route.version, populate_existing=True) if route is not None else None
-    newer = live is not None and live.created_ms > row.created_ms
+    newer = live is not None and live.number > row.number
     return row.swap_seconds is not None or row.state == "rejected" or newer
 
 

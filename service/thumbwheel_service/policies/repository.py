@@ -1,7 +1,7 @@
 """Policy versions and the live route in the database; events go out in the same transaction."""
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlmodel import Session, col
 
 from thumbwheel.artifact import Manifest
@@ -37,16 +37,18 @@ def find(session: Session, version: str) -> PolicyRow | None:
 
 def everything(session: Session) -> list[PolicyRow]:
     """All versions, newest first."""
-    statement = select(PolicyRow).order_by(col(PolicyRow.created_ms).desc(), col(PolicyRow.version).desc())
+    statement = select(PolicyRow).order_by(col(PolicyRow.number).desc())
     return list(session.execute(statement).scalars())
 
 
 def insert_published(session: Session, event: PolicyPublished) -> None:
     """A version is known, and nothing more yet."""
     moment = now_ms()
+    before = session.execute(select(func.max(PolicyRow.number))).scalar_one() or 0
     session.add(
         PolicyRow(
             version=event.version,
+            number=before + 1,
             artifact=event.artifact,
             state="published",
             promote=event.promote,

@@ -12,7 +12,7 @@ from tests.unit.service.policies.conftest import Wheel
 from tests.waiting import eventually
 
 from thumbwheel.bus import Record
-from thumbwheel.events import PolicyRejected, PolicyRouted, encode, wrap
+from thumbwheel.events import PolicyRejected, PolicyRouted, encode, now_ms, wrap
 from thumbwheel_service.engine.protocol import EngineDown
 from thumbwheel_service.errors import Unavailable
 from thumbwheel_service.policies.follower import PolicyFollower
@@ -41,6 +41,15 @@ async def test_a_published_version_goes_live(wheel: Wheel) -> None:
     assert (listed.live, listed.epoch) == ("v1", 1)
     assert [(p.version, p.state) for p in listed.policies] == [("v1", "live"), ("base", "loaded")]
     assert listed.policies[0].lineage["parent"] == "base"
+
+
+async def test_a_clock_that_was_put_back_keeps_no_version_from_going_live(wheel: Wheel) -> None:
+    for version, created_ms in (("v1", now_ms() + 3_600_000), ("v2", now_ms())):
+        wheel.write(version)
+        event = msgspec.structs.replace(published(wheel.store, version), created_ms=created_ms)
+        await wheel.policies.published(event)
+        assert wheel.router.live.version == version
+    assert [policy.version for policy in (await wheel.policies.list()).policies] == ["v2", "v1", "base"]
 
 
 async def test_the_engine_gets_a_copy_of_its_own(wheel: Wheel) -> None:

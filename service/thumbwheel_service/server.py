@@ -35,6 +35,8 @@ _SWITCH_SECONDS = 0.0005
 
 With Python's 5 ms a group of writes beside a busy loop takes a tenth of a second longer.
 """
+_YOUNG_OBJECTS = 10_000
+"""Until the garbage collector looks for cycles among new objects: most are gone by then, 700 of them not yet."""
 
 
 class CannotListen(ConfigurationError):
@@ -49,6 +51,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app: Any = self.config.app

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.params import PathParameter, QueryParameter
 
@@ -43,6 +43,12 @@ class WrongMediaType(BadInput):
     status, title, code = 415, "Unsupported media type", "unsupported_media_type"
 
 
+class BodyCutOff(BadInput):
+    """The client went away in the middle of its request; nobody reads the answer, but the counts say it."""
+
+    code = "body_cut_off"
+
+
 class OpenAIErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """What OpenAI's clients read an error from."""
 
@@ -71,11 +77,17 @@ def typed(path: str) -> str:
 
 
 async def read_body(request: AnyRequest, *, media_type: str = JSON) -> bytes:
-    """The raw body, if it is declared as `media_type`; raises `WrongMediaType`, and 413 over the route's limit."""
+    """The raw body, if it is declared as `media_type`.
+
+    Raises `WrongMediaType`, 413 over the route's limit, and `BodyCutOff`.
+    """
     declared = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
     if declared != media_type:
         raise WrongMediaType(f"send the body as {media_type}, not {declared or 'without a content type'}")
-    return await request.body()
+    try:
+        return await request.body()
+    except InternalServerException as error:  # what Litestar makes of a client that goes away
+        raise BodyCutOff("the connection closed before the body was complete") from error
 
 
 async def read_json(request: AnyRequest, decoder: msgspec.json.Decoder[T]) -> T:

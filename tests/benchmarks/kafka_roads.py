@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tests.benchmarks.real_events import record
 
 from thumbwheel.bus import NewRecord, partition_of
-from thumbwheel.bus.kafka import MAX_MESSAGE_BYTES, KafkaBus
+from thumbwheel.bus.kafka import BATCH_BYTES, LINGER_MS, MAX_MESSAGE_BYTES, KafkaBus
 from thumbwheel.bus.kafka_driver import kafka
 from thumbwheel.events import TOPICS
 from thumbwheel_learner.consume import TOPICS_READ, Consumer
@@ -72,10 +72,12 @@ def ingest(bootstrap: str, url: str, events: int) -> Read:
 
 
 def produce_bare(bootstrap: str, prefix: str, events: int) -> Read:
-    """So many records by a bare idempotent producer, all of them acknowledged."""
+    """So many records by a bare idempotent producer with batches as large as ours, all of them acknowledged."""
     records = [record(number) for number in range(min(events, _DIFFERENT))]
     keyed = [(prefix + one.topic, one.key.encode(), one.value, _partition(one)) for one in records]
-    producer = kafka.KafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+    producer = kafka.KafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, batch_size=BATCH_BYTES, linger_ms=LINGER_MS
+    )
     begun, futures = time.perf_counter(), []
     for number in range(events):
         topic, key, value, partition = keyed[number % len(keyed)]

@@ -17,6 +17,9 @@ from thumbwheel.events import TOPICS, Topic
 EVENT_ID_HEADER = "event_id"
 MAX_MESSAGE_BYTES = 16 << 20
 """Above anything the API admits, so that no acknowledged event can be too big for its topic."""
+BATCH_BYTES = 512 << 10
+"""Below the megabyte that a broker takes by default; requests are what costs, and 16 KB hold two turns."""
+LINGER_MS = 5
 
 _DELIVERY_MS = 10_000
 _PRODUCER = {
@@ -25,6 +28,8 @@ _PRODUCER = {
     "max_block_ms": BLOCK_MS,
     "delivery_timeout_ms": _DELIVERY_MS,
     "max_request_size": MAX_MESSAGE_BYTES,
+    "batch_size": BATCH_BYTES,
+    "linger_ms": LINGER_MS,
     "allow_auto_create_topics": False,
 }
 

@@ -24,8 +24,9 @@ from thumbwheel_service.owner import Owner
 
 _log = logging.getLogger(__name__)
 PARTITIONS = tuple(TopicPartition(t.name, p) for t in TOPICS.values() for p in range(t.partitions))
-_BATCH = 500
-_BATCH_BYTES = 4 << 20
+_BATCH = 2_000
+_MOST_BYTES = 16 << 20
+_LEAST_BYTES = 256 << 10
 _IDLE_SECONDS = 1.0
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 LEASE_SECONDS = 20.0
@@ -82,6 +83,7 @@ class Relay:
         self._held: dict[TopicPartition, int] = {}
         self._renewed = _LONG_AGO
         self._ahead: asyncio.Task[list[Span]] | None = None
+        self._room = _MOST_BYTES
         self._make_topics = make_topics
         self._writer = writer
         self._reader = reader
@@ -114,9 +116,11 @@ class Relay:
                     self._tell(0, str(error))
                     pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
                     failures += 1
+                    self._room = max(self._room // 4, _LEAST_BYTES)
                     await asyncio.sleep(pause)
                     continue
                 failures = 0
+                self._room = min(self._room * 2, _MOST_BYTES)
                 self._tell(carried, None)
                 if not carried:
                     await watch.wait(_IDLE_SECONDS)
@@ -135,7 +139,8 @@ class Relay:
     async def carry(self) -> int:
         """Carry one load; returns how many records. Raises `BusUnavailable`, `BusError`, `Unavailable`, `NotMine`.
 
-        While Kafka takes it, the next one is read.
+        While Kafka takes it, the next one is read. After a failure loads are smaller for a while: to a broker that is
+        slow, or far away, a large one would never get through in time.
         """
         held = await self._hold()
         load = await self._next(held)
@@ -163,7 +168,8 @@ class Relay:
         return load if load and is_ours else await self._read(held, {})
 
     async def _read(self, held: Mapping[TopicPartition, int], reached: Mapping[TopicPartition, int]) -> list[Span]:
-        return await self._reader.run(lambda session: _load(session, held, reached))
+        room = self._room
+        return await self._reader.run(lambda session: _load(session, held, reached, room))
 
     async def _drop_ahead(self) -> None:
         ahead, self._ahead = self._ahead, None
@@ -205,14 +211,15 @@ class Relay:
             self._observe(carried, failure)
 
 
-def _load(session: Session, held: Mapping[TopicPartition, int], reached: Mapping[TopicPartition, int]) -> list[Span]:
-    """What comes next where we hold the lease, in offset order per partition and some 4 MiB in all.
+def _load(
+    session: Session, held: Mapping[TopicPartition, int], reached: Mapping[TopicPartition, int], room: int
+) -> list[Span]:
+    """What comes next where we hold the lease, in offset order per partition and some `room` bytes in all.
 
     `reached`: positions that are not stored yet.
     """
     heads = {TopicPartition(h.topic, h.partition): h.next for h in session.execute(select(LogHead)).scalars()}
     load: list[Span] = []
-    room = _BATCH_BYTES
     for at, stored in lease.positions(session, held).items():
         before = reached.get(at, stored)
         head = heads.get(at, 0)

@@ -15,6 +15,7 @@ from thumbwheel.bus import BusUnavailable, EventConsumer, NewRecord, TopicPartit
 from thumbwheel.bus.protocol import BusError
 from thumbwheel.events import CONTROL, LEARNER, TURNS
 from thumbwheel_service.db.tables import RelayRow
+from thumbwheel_service.log.append import append_records
 from thumbwheel_service.log.lease import NotMine
 from thumbwheel_service.log.relay import Relay
 from thumbwheel_service.owner import Owner
@@ -30,9 +31,12 @@ class MemoryBus:
         self.calls: list[int] = []
         self.refuse = 0
         self.forget = 0
+        self.most_bytes = 1 << 30
 
     def append(self, records: Sequence[NewRecord]) -> None:
         self.calls.append(len(records))
+        if sum(len(record.value) for record in records) > self.most_bytes:
+            raise BusUnavailable("the broker is too slow for so much")
         if self.refuse:
             self.refuse -= 1
             raise BusUnavailable("the broker is down")
@@ -83,14 +87,14 @@ async def test_every_partition_is_carried_in_order(log: Log) -> None:
 
 async def test_a_long_backlog_is_carried_in_loads(log: Log) -> None:
     bus = MemoryBus()
-    for start in range(0, 1200, 400):
-        await log.append(CONTROL.name, *[f"c{i}" for i in range(start, start + 400)], key="learner")
+    for start in range(0, 5000, 500):
+        await log.append(CONTROL.name, *[f"c{i}" for i in range(start, start + 500)], key="learner")
     mine = relay(log, bus)
     carried = []
     while count := await mine.carry():
         carried.append(count)
-    assert carried == [500, 500, 200]
-    assert bus.taken[TopicPartition(CONTROL.name, 0)] == [f"c{i}".encode() for i in range(1200)]
+    assert carried == [2000, 2000, 1000]
+    assert bus.taken[TopicPartition(CONTROL.name, 0)] == [f"c{i}".encode() for i in range(5000)]
 
 
 async def test_an_outage_loses_nothing(log: Log) -> None:
@@ -188,6 +192,23 @@ async def test_it_runs_through_an_outage_by_itself(log: Log) -> None:
     await asyncio.wait([running])
     assert [t for t in told if t[1]][:2] == [(0, "the broker is down")] * 2
     assert sum(carried for carried, _ in told) >= 1
+
+
+async def test_loads_that_do_not_get_through_are_tried_in_smaller_ones(log: Log) -> None:
+    bus = MemoryBus()
+    bus.most_bytes = 1 << 20
+    values = [bytes([i]) * 100_000 for i in range(50)]
+    await log.write(
+        lambda session: append_records(
+            session, [NewRecord(CONTROL.name, "k", f"e{i}", value) for i, value in enumerate(values)]
+        )
+    )
+    running = asyncio.create_task(relay(log, bus).run())
+    await eventually(lambda: len(bus.taken[TopicPartition(CONTROL.name, 0)]) == 50)
+    running.cancel()
+    await asyncio.wait([running])
+    assert bus.taken[TopicPartition(CONTROL.name, 0)] == values
+    assert bus.calls[0] == 50
 
 
 async def test_topics_are_made_first_and_a_refusal_is_no_obstacle(log: Log) -> None:

@@ -273,13 +273,17 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def new_id(prefix: str) -> str:
-    """A fresh identifier that names its kind, e.g. `fb-019a…`.
+def time_ordered() -> str:
+    """32 hexadecimal digits: 48 bits of time, then 80 random ones (as in UUID version 7, RFC 9562).
 
-    48 bits of time, then 80 random ones (as in UUID version 7, RFC 9562): indexes grow at their end, where pages are
-    warm, and nobody guesses another's.
+    Indexes grow at their end, where pages are warm, and nobody guesses another's.
     """
-    return f"{prefix}-{now_ms():012x}{secrets.token_hex(10)}"
+    return f"{now_ms():012x}{secrets.token_hex(10)}"
+
+
+def new_id(prefix: str) -> str:
+    """A fresh identifier that names its kind, e.g. `fb-019a…`; see `time_ordered`."""
+    return f"{prefix}-{time_ordered()}"
 
 
 def wrap(event: Event, *, tenant: str = DEFAULT_TENANT, event_id: str | None = None) -> Envelope:

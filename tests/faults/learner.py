@@ -1,15 +1,14 @@
 """A learner process that dies at a failpoint: `python -m tests.faults.learner`, settings as ever."""
 
-import os
 import sys
 
-from thumbwheel import failpoint
+from tests.faults.arming import arm_from_environment
+
 from thumbwheel_learner.commands import learn_from_environment
 
 
 def main() -> int:
-    if os.environ.get("FAULTS_FAILPOINT"):
-        failpoint.arm(os.environ["FAULTS_FAILPOINT"])
+    arm_from_environment()
     return learn_from_environment({})
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sqlmodel import col, func, select
 from tests.adapters import write_adapter
+from tests.faults.arming import arm_from_environment
 
-from thumbwheel import failpoint
 from thumbwheel.bus import BusError
 from thumbwheel_learner.main import Parts
 from thumbwheel_learner.publish import Provenance
@@ -54,8 +54,7 @@ def insist(parts: Parts, action: Callable[[], object]) -> None:
 
 
 def main() -> int:
-    if os.environ.get("FAULTS_FAILPOINT"):
-        failpoint.arm(os.environ["FAULTS_FAILPOINT"])
+    arm_from_environment()
     settings = from_environment(os.environ)
     key = Path(os.environ["FAULTS_KEY_FILE"]).read_text(encoding="utf-8").strip()
     with Parts(settings, key, threading.Event()) as parts:

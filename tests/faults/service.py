@@ -6,16 +6,15 @@
 import os
 import sys
 
+from tests.faults.arming import arm_from_environment
 from tests.service_process import fake_engine
 
-from thumbwheel import failpoint
 from thumbwheel_service.server import build_engine, run
 from thumbwheel_service.settings import from_environment
 
 
 def main() -> int:
-    if os.environ.get("FAULTS_FAILPOINT"):
-        failpoint.arm(os.environ["FAULTS_FAILPOINT"])
+    arm_from_environment()
     fake = os.environ["FAULTS_ENGINE"] == "fake"
     return run(from_environment(), fake_engine if fake else build_engine)
 

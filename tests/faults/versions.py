@@ -46,18 +46,23 @@ def compare(announced: list[str], told: PolicyList, store: Path, key: bytes) -> 
     )
 
 
-async def follow(client: AsyncClient, publishers_store: str, data: Path, seconds: float) -> Versions:
-    """Compare once the service has caught up with everything, or when the time is over; nobody publishes any more."""
+def published(publishers_store: str) -> list[str]:
+    """The versions that are out, in order; `written` ones may be."""
+    statement = (
+        select(VersionRow.version)
+        .where(col(VersionRow.state).in_(("announced", "written")))
+        .order_by(col(VersionRow.number))
+    )
     engine = connect(publishers_store)
     with reading(engine) as session:
-        announced = list(
-            session.exec(
-                select(VersionRow.version)
-                .where(col(VersionRow.state).in_(("announced", "written")))
-                .order_by(col(VersionRow.number))
-            ).all()
-        )
+        found = list(session.exec(statement).all())
     engine.dispose()
+    return found
+
+
+async def follow(client: AsyncClient, publishers_store: str, data: Path, seconds: float) -> Versions:
+    """Compare once the service has caught up with everything, or when the time is over; nobody publishes any more."""
+    announced = published(publishers_store)
     deadline = time.monotonic() + seconds
     while True:
         told = await client.policies.list()

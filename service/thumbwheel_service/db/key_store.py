@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateSchema
 
 from thumbwheel.box import KEY_BYTES, Secrets
-from thumbwheel.events import now_ms
+from thumbwheel.events import now_ms, time_ordered
 from thumbwheel_service.db.bulk import Among
 from thumbwheel_service.db.checkpoint import checkpoint
 from thumbwheel_service.db.engine import DatabaseGone
@@ -101,7 +101,7 @@ class SqlKeyStore:
 
     def make(self, count: int) -> Secrets:
         """See `KeyStore`."""
-        made = {_new_key_id(): secrets.token_bytes(KEY_BYTES) for _ in range(count)}
+        made = {time_ordered(): secrets.token_bytes(KEY_BYTES) for _ in range(count)}
         with _transaction(self._engine) as connection:
             connection.execute(insert(self._keys), [{"key_id": i, "secret": key} for i, key in made.items()])
         return made
@@ -165,11 +165,6 @@ class KeyThread:
     def close(self) -> None:
         """Finish what runs; safe to call twice."""
         self._pool.shutdown()
-
-
-def _new_key_id() -> str:
-    """48 bits of time and 80 random ones, as 32 hexadecimal digits: indexes of keys grow at their end."""
-    return f"{now_ms():012x}{secrets.token_hex(10)}"
 
 
 @contextmanager

@@ -6,9 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
-from thumbwheel_service.db.engine import DatabaseGone
 from thumbwheel_service.db.keyring import Keyring
 from thumbwheel_service.db.patience import PATIENCE_SECONDS, within
 from thumbwheel_service.db.session import Session
@@ -59,7 +57,7 @@ class Reader:
         try:
             with Session(self._engine, self._keyring) as session:
                 return query(session)
-        except (SQLAlchemyError, DatabaseGone) as error:
+        except Exception as error:
             if not is_trouble(error):
                 raise
             raise NotRead(f"the database does not answer ({reason_of(error)}); try again") from error

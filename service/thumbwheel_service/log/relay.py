@@ -168,8 +168,7 @@ class Relay:
         return load if load and is_ours else await self._read(held, {})
 
     async def _read(self, held: Mapping[TopicPartition, int], reached: Mapping[TopicPartition, int]) -> list[Span]:
-        room = self._room
-        return await self._reader.run(lambda session: _load(session, held, reached, room))
+        return await self._reader.run(lambda session: _load(session, held, reached, self._room))
 
     async def _drop_ahead(self) -> None:
         ahead, self._ahead = self._ahead, None

@@ -1,7 +1,7 @@
 """The OpenAPI document of routes that decode their bodies themselves: schemas straight from the wire types."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from litestar.openapi.spec import (
     RequestBody,
     Schema,
 )
+from litestar.openapi.spec.enums import OpenAPIType
 
 from thumbwheel.types import Problem
 from thumbwheel_service.errors import (
@@ -109,10 +110,20 @@ def documented(
         def __post_init__(self) -> None:
             self.request_body = request_body
             self.responses = responses  # pyright: ignore[reportAttributeAccessIssue] - invariant dict of subclasses
-            if idempotent:
-                self.parameters = [*(self.parameters or []), _IDEMPOTENCY_KEY]
+            given = [_never_null(one) if isinstance(one, Parameter) else one for one in self.parameters or []]
+            self.parameters = [*given, _IDEMPOTENCY_KEY] if idempotent else given or None
 
     return Documented
+
+
+def _never_null(parameter: Parameter) -> Parameter:
+    """A parameter is there or it is not; what may be left out is no null, as Litestar has it."""
+    schema = parameter.schema
+    branches = schema.one_of if isinstance(schema, Schema) else None
+    kept = [one for one in branches or () if not (isinstance(one, Schema) and one.type == OpenAPIType.NULL)]
+    if not isinstance(schema, Schema) or len(kept) != 1 or not isinstance(kept[0], Schema):
+        return parameter
+    return replace(parameter, schema=replace(schema, one_of=None, type=kept[0].type, items=kept[0].items))
 
 
 EVENT_STREAM = "text/event-stream"

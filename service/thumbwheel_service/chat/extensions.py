@@ -53,10 +53,10 @@ def take(body: dict[str, Any], headers: Mapping[str, str]) -> Asked:
 
     The conversation id is looked for under our own body key, in `metadata`, in the header; else one is made up.
     """
-    metadata = _convert(body.pop("metadata", None) or {}, Metadata, "metadata")
+    metadata: Metadata = _convert(body.pop("metadata", None), Metadata | None, "metadata") or {}
     if len(metadata) > MAX_METADATA:
         raise BadExtension(f"metadata has at most {MAX_METADATA} pairs", field="metadata")
-    ours = _convert(body.pop(BODY_KEY, None) or {}, Extension, BODY_KEY)
+    ours = _convert(body.pop(BODY_KEY, None), Extension | None, BODY_KEY) or Extension()
     store = _convert(body.pop("store", None), bool | None, "store")
     _convert(body.get("stream"), bool | None, "stream")
     model = _convert(body.get("model"), str | None, "model")

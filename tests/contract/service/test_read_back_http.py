@@ -164,3 +164,4 @@ async def test_the_api_documents_its_filters(http: Http) -> None:
         told = {p["name"]: p for p in paths[path]["get"]["parameters"]}
         assert set(told) == common | own
         assert told["since"]["schema"]["format"] == "date-time"
+        assert all("type" in p["schema"] for p in told.values()), "a query parameter is never null"

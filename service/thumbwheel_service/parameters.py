@@ -1,6 +1,6 @@
 """Query parameters of the routes that read back: filters by id, kind and time, every one checked."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from litestar.params import QueryParameter
@@ -11,7 +11,11 @@ from thumbwheel_service.http import AnyRequest
 
 QueryIds = Annotated[list[Identifier] | None, QueryParameter(max_items=50, description="repeat it for several ids")]
 Kinds = Annotated[list[Kind] | None, QueryParameter(max_items=8, description="repeat it for several kinds")]
-Retracted = Annotated[bool | None, QueryParameter(description="true: only what was taken back; false: only the rest")]
+Retracted = Annotated[
+    Literal["any", "true", "false"],
+    QueryParameter(description="true: only what was taken back; false: only the rest"),
+]
+RETRACTED = {"any": None, "true": True, "false": False}
 Moment = Annotated[
     str | None,
     QueryParameter(

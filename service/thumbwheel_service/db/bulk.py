@@ -1,6 +1,7 @@
 """Statements with nothing between them and the driver: the hot path of every group of writes."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -8,6 +9,8 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Connection
 
 _json = msgspec.json.Encoder()
+ROWS_TOGETHER = 64
+"""Rows that one statement inserts, at most."""
 
 
 class Direct:
@@ -32,6 +35,17 @@ class Insert(Direct):
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
         marks = ", ".join("?" * len(columns))
         super().__init__(f"INSERT INTO {table.fullname} ({_listed(table, columns)}) VALUES ({marks})")
+        self._more = f", ({marks})"
+
+    def each(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """All rows, on SQLite many by one statement: its driver gives way to other threads once for each."""
+        if connection.dialect.name != "sqlite":
+            super().each(connection, rows)
+            return
+        for first in range(0, len(rows), ROWS_TOGETHER):
+            some = rows[first : first + ROWS_TOGETHER]
+            text = self._texts["sqlite"] + self._more * (len(some) - 1)
+            connection.exec_driver_sql(text, tuple(chain.from_iterable(some)))
 
 
 class Among:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
 
+from thumbwheel_service.db.bulk import ROWS_TOGETHER
 from thumbwheel_service.errors import Unavailable
 
 _WRITERS_TURN = 0x7457
@@ -15,6 +16,8 @@ _LOCKED_SECONDS = 10
 """How long a transaction waits for another one's lock."""
 _CHECKPOINT_PAGES = 8000
 """SQLite's write-ahead log is carried over at this length (32 MB): a page that many commits changed goes but once."""
+_STATEMENTS = 10 * ROWS_TOGETHER
+"""Parsed statements kept for each connection of SQLite: an insert of a group has one text for each number of rows."""
 _POSTGRES: dict[str, int] = {
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
@@ -47,7 +50,13 @@ def _sqlite(url: str) -> Engine:
     file.touch()
 
     def open_file() -> sqlite3.Connection:
-        return sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=_LOCKED_SECONDS, check_same_thread=False)
+        return sqlite3.connect(
+            f"{file.as_uri()}?mode=rw",
+            uri=True,
+            timeout=_LOCKED_SECONDS,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS,
+        )
 
     def remember(connection: Any, record: Any) -> None:
         _tune_sqlite(connection)

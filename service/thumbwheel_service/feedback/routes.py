@@ -20,7 +20,7 @@ from thumbwheel_service.feedback.service import FeedbackService
 from thumbwheel_service.http import AnyRequest, Cursor, Limit, PathId, QueryId, answer, decode, read_body, typed
 from thumbwheel_service.idempotency import once, respond
 from thumbwheel_service.openapi import documented
-from thumbwheel_service.parameters import Kinds, Moment, Retracted, refuse_unknown_parameters, to_ms
+from thumbwheel_service.parameters import RETRACTED, Kinds, Moment, Retracted, refuse_unknown_parameters, to_ms
 
 _feedback: msgspec.json.Decoder[Feedback] = msgspec.json.Decoder(Feedback)
 _batch = msgspec.json.Decoder(FeedbackBatch)
@@ -70,7 +70,7 @@ async def list_feedback(
     user: QueryId = None,
     policy_version: QueryId = None,
     kind: Kinds = None,
-    retracted: Retracted = None,
+    retracted: Retracted = "any",
     since: Moment = None,
     until: Moment = None,
     cursor: Cursor = None,
@@ -84,7 +84,7 @@ async def list_feedback(
         user=user,
         policy_version=policy_version,
         kinds=kind or (),
-        retracted=retracted,
+        retracted=RETRACTED[retracted],
         span=Span(to_ms(since, "since"), to_ms(until, "until")),
     )
     return answer(await feedback_service.page(caller(request).tenant, wanted, cursor=cursor, limit=limit))

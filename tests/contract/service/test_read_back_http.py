@@ -141,6 +141,7 @@ async def test_a_wrong_filter_is_named_and_never_ignored(http: Http) -> None:
         ("/v1/feedback", "kind=applause", "kind"),
         ("/v1/feedback", "kind=thumb&kind=clap", "kind"),
         ("/v1/feedback", "retracted=perhaps", "retracted"),
+        ("/v1/feedback", "retracted=null", "retracted"),
         ("/v1/feedback", "user=%00", "user"),
         ("/v1/feedback", "policy_version=", "policy_version"),
         ("/v1/feedback", "since=yesterday", "since"),

@@ -5,24 +5,27 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Literal, NamedTuple
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from thumbwheel import failpoint
 from thumbwheel.bus import BusError, BusUnavailable, EventBus, EventConsumer, OffsetOutOfRange, Record, TopicPartition
 from thumbwheel.events import CONTROL, ERASURES, FEEDBACK, POLICIES, TURNS, now_ms
+from thumbwheel_learner.store.commit import REFUSED, Offsets, commit, commit_singly
 from thumbwheel_learner.store.examine import Accepted, ContractBroken, NewerSchema, Rejected, examine
-from thumbwheel_learner.store.ingest import OffsetMoved, move_offset, store_batch, stored_offset
-from thumbwheel_learner.store.session import reading, writing
+from thumbwheel_learner.store.ingest import OffsetMoved, stored_offset
+from thumbwheel_learner.store.session import reading
 
 log = logging.getLogger(__name__)
 TOPICS_READ = (TURNS.name, FEEDBACK.name, POLICIES.name, CONTROL.name, ERASURES.name)
 GROUP = "thumbwheel-learner"
-_REFUSED = (DBAPIError, ValueError, ArithmeticError, RecursionError)
-"""What a value raises that database, driver or encoder cannot hold (an `OperationalError` is not about the value)."""
+Batch = dict[TopicPartition, list[Record]]
+_AHEAD_SECONDS = 0.05
 
 
 class Stored(NamedTuple):
@@ -30,7 +33,7 @@ class Stored(NamedTuple):
 
     records: Mapping[str, int]
     dead_letters: Mapping[str, int]
-    offsets: Mapping[TopicPartition, int]
+    offsets: Offsets
 
 
 class Trouble(NamedTuple):
@@ -48,7 +51,8 @@ class Consumer:
     `step()` handles one poll; `run()` does so until told to stop, backing off (doubling up to `max_backoff_s`) while
     bus or store is away. An offset that is no longer on the bus is an alarm, never a jump. `on_trouble` hears of
     everything that keeps reading from going on, and None when it goes on again. A record of a newer schema pauses its
-    partition, or, set aside, becomes a dead letter that can be replayed after an upgrade.
+    partition, or, set aside, becomes a dead letter that can be replayed after an upgrade. While a batch of `backlog`
+    records or more is being committed the next one is read already.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Consumer:
         newer_schema: Literal["pause", "set-aside"] = "pause",
         retry_paused_s: float = 30.0,
         max_backoff_s: float = 5.0,
+        backlog: int = 1_000,
     ) -> None:
         self._engine = engine
         self._bus = bus
@@ -73,8 +78,12 @@ class Consumer:
         self._newer_schema = newer_schema
         self._retry_paused_s = retry_paused_s
         self._max_backoff_s = max_backoff_s
+        self._backlog = backlog
         self._next: dict[TopicPartition, int] = {}
         self._paused_until: dict[TopicPartition, float] = {}
+        self._ahead: Batch = {}
+        """Read while the batch before it was being committed; nothing of it is stored yet."""
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="consume")
         self._consumer: EventConsumer | None = None
         self._troubled = False
         self._complained = ""
@@ -105,20 +114,16 @@ class Consumer:
         """
         consumer = self._consumer or self._join()
         self._wake_paused(consumer)
-        asked_ms = now_ms()
-        records = consumer.poll(timeout_s)
-        if not records and self._next:
-            self.caught_up_ms = asked_ms
-        batch = self._fresh(records)
+        batch = self._take_ahead() or self._read(consumer, timeout_s)
         if not batch:
             return 0
         try:
-            stored = self._store(batch)
+            stored = self._store(consumer, batch)
         except OffsetMoved as error:
             log.warning("%s; reading again from the stored offset", error)
             self._seek_back(consumer, batch)
             return 0
-        except _REFUSED:
+        except REFUSED:
             self._seek_back(consumer, batch)
             raise
         if stored.offsets:
@@ -127,14 +132,25 @@ class Consumer:
             self._on_stored(stored)
         return sum(stored.records.values()) + sum(stored.dead_letters.values())
 
+    def _read(self, consumer: EventConsumer, timeout_s: float) -> Batch:
+        asked_ms = now_ms()
+        records = consumer.poll(timeout_s)
+        if not records and self._next:
+            self.caught_up_ms = asked_ms
+        return self._fresh(records)
+
+    def _take_ahead(self) -> Batch:
+        ahead, self._ahead = self._ahead, {}
+        return ahead
+
     def reached(self) -> dict[TopicPartition, int]:
         """Up to where each partition has been read and stored; the empty end of one counts as read.
 
         True between steps that returned. Empty before the first.
         """
-        passed: Mapping[TopicPartition, int] = self._consumer.positions() if self._consumer else {}
-        paused = self._paused_until
-        return {at: kept if at in paused else max(kept, passed.get(at, 0)) for at, kept in self._next.items()}
+        passed: Offsets = self._consumer.positions() if self._consumer else {}
+        behind = self._paused_until.keys() | self._ahead.keys()
+        return {at: kept if at in behind else max(kept, passed.get(at, 0)) for at, kept in self._next.items()}
 
     def close(self) -> None:
         """Leave the bus; safe to call twice."""
@@ -144,6 +160,7 @@ class Consumer:
 
     def _join(self) -> EventConsumer:
         self._next.clear()
+        self._ahead.clear()
         self._paused_until.clear()
         self._consumer = self._bus.consumer(TOPICS_READ, group=self._group, start=self._start)
         return self._consumer
@@ -153,11 +170,12 @@ class Consumer:
             self.close()
 
     def _start(self, partition: TopicPartition) -> int:
+        self._ahead.pop(partition, None)
         with reading(self._engine) as session:
             self._next[partition] = stored_offset(session, partition)
         return self._next[partition]
 
-    def _fresh(self, records: Sequence[Record]) -> dict[TopicPartition, list[Record]]:
+    def _fresh(self, records: Sequence[Record]) -> Batch:
         """Group by partition, leaving out paused partitions and what is stored already."""
         batch: dict[TopicPartition, dict[int, Record]] = defaultdict(dict)
         for record in records:
@@ -167,7 +185,7 @@ class Consumer:
                 batch[partition][record.offset] = record
         return {partition: [found[offset] for offset in sorted(found)] for partition, found in batch.items()}
 
-    def _store(self, batch: Mapping[TopicPartition, Sequence[Record]]) -> Stored:
+    def _store(self, consumer: EventConsumer, batch: Batch) -> Stored:
         accepted: list[Accepted] = []
         rejected: list[Rejected] = []
         reached: dict[TopicPartition, int] = {}
@@ -176,14 +194,14 @@ class Consumer:
             if offset is not None:
                 reached[partition] = offset
         if reached:
+            ahead: list[Record] = []
             try:
-                self._commit(reached, accepted, rejected)
-            except OperationalError:
+                accepted, rejected = self._commit(consumer, reached, accepted, rejected, ahead)
+            except BaseException:
+                self._seek_back(consumer, {TopicPartition(record.topic, record.partition) for record in ahead})
                 raise
-            except _REFUSED as error:
-                log.error("a batch was refused by the store (%s); storing its records one by one", error)
-                self._commit_singly(accepted, rejected)
             self._next.update(reached)
+            self._ahead = self._fresh(ahead)
         return Stored(_by_topic(accepted), _by_topic(rejected), reached)
 
     def _examine(
@@ -208,44 +226,32 @@ class Consumer:
         return reached
 
     def _commit(
-        self, reached: Mapping[TopicPartition, int], accepted: Sequence[Accepted], rejected: Sequence[Rejected]
-    ) -> None:
-        with writing(self._engine) as session:
-            for partition, offset in sorted(reached.items()):
-                move_offset(session, partition, expected=self._next[partition], reached=offset)
-            store_batch(session, accepted, rejected)
-            failpoint.reach("consume.storing")
+        self,
+        consumer: EventConsumer,
+        reached: Offsets,
+        accepted: list[Accepted],
+        rejected: list[Rejected],
+        ahead: list[Record],
+    ) -> tuple[list[Accepted], list[Rejected]]:
+        """Commit a batch, one by one where the store refuses it; while a large one is under way, read on into `ahead`.
 
-    def _commit_singly(self, accepted: list[Accepted], rejected: list[Rejected]) -> None:
-        """Find the record that the database refuses, and dead-letter that one alone."""
-        items = sorted([*accepted, *rejected], key=lambda item: item.record.offset)
-        accepted.clear()
-        rejected.clear()
-        for item in items:
-            partition = TopicPartition(item.record.topic, item.record.partition)
-            reached = {partition: item.record.offset + 1}
-            kept = self._commit_or_reject(reached, item)
-            if isinstance(kept, Accepted):
-                accepted.append(kept)
+        Returns what became of its records.
+        """
+        work = partial(commit, self._engine, dict(self._next), reached, accepted, rejected)
+        try:
+            if len(accepted) < self._backlog:
+                work()
             else:
-                rejected.append(kept)
-            self._next.update(reached)
-
-    def _commit_or_reject(
-        self, reached: Mapping[TopicPartition, int], item: Accepted | Rejected
-    ) -> Accepted | Rejected:
-        if isinstance(item, Accepted):
-            try:
-                self._commit(reached, [item], [])
-            except OperationalError:
-                raise
-            except _REFUSED as error:
-                refused = Rejected(item.record, f"the store refuses it: {error}")
-                self._commit(reached, [], [refused])
-                return refused
-            return item
-        self._commit(reached, [], [item])
-        return item
+                committing = self._beside.submit(work)
+                with contextlib.suppress(Exception):  # the next poll says it again
+                    ahead += consumer.poll(_AHEAD_SECONDS)
+                committing.result()
+        except OperationalError:
+            raise
+        except REFUSED as error:
+            log.error("a batch was refused by the store (%s); storing its records one by one", error)
+            return commit_singly(self._engine, self._next, accepted, rejected)
+        return accepted, rejected
 
     def _pause(self, partition: TopicPartition, record: Record, error: NewerSchema) -> None:
         detail = f"{partition.topic}/{partition.partition}@{record.offset}: {error}; upgrade this learner"
@@ -261,8 +267,8 @@ class Consumer:
             del self._paused_until[partition]
             consumer.seek(partition, self._start(partition))
 
-    def _seek_back(self, consumer: EventConsumer, batch: Mapping[TopicPartition, Sequence[Record]]) -> None:
-        for partition in batch:
+    def _seek_back(self, consumer: EventConsumer, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
             consumer.seek(partition, self._start(partition))
 
     def _report(self, error: Exception) -> None:

@@ -24,8 +24,8 @@ from thumbwheel_service.owner import Owner
 
 _log = logging.getLogger(__name__)
 PARTITIONS = tuple(TopicPartition(t.name, p) for t in TOPICS.values() for p in range(t.partitions))
-_BATCH = 2_000
-_MOST_BYTES = 16 << 20
+_BATCH = 4_000
+_MOST_BYTES = 32 << 20
 _LEAST_BYTES = 256 << 10
 _IDLE_SECONDS = 1.0
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)

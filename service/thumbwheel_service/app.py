@@ -27,13 +27,14 @@ from thumbwheel_service.chat.service import ChatService
 from thumbwheel_service.core import Core, make_core, make_redactor
 from thumbwheel_service.db.checkpoint import Checkpointer
 from thumbwheel_service.db.migrate import open_database
+from thumbwheel_service.db.reader import Reader
 from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.docs_page import DocsPage
 from thumbwheel_service.engine.protocol import PolicyEngine
 from thumbwheel_service.erasure.follower import follow_erasures
 from thumbwheel_service.feedback.service import FeedbackService
 from thumbwheel_service.http import EXCEPTION_HANDLERS
-from thumbwheel_service.log.relay import Relay
+from thumbwheel_service.log.relay import relay_lag
 from thumbwheel_service.log.retention import Retention, retention_of
 from thumbwheel_service.metrics import Metrics
 from thumbwheel_service.policies.artifacts import ArtifactShelf
@@ -205,9 +206,10 @@ def _jobs(core: Core, answering: Answering, watching: Watching) -> dict[str, Job
         "retention": core.age.run,
         "erasures heard": functools.partial(follow_erasures, core.follower, core.erasures, core.metrics),
     }
-    if core.relay is not None:
-        jobs["relay"] = core.relay.run
-        jobs["relay lag"] = functools.partial(_measure_lag, core.relay, core.metrics)
+    for lane, relay in enumerate(core.relays):
+        jobs[f"relay {lane}"] = relay.run
+    if core.relays:
+        jobs["relay lag"] = functools.partial(_measure_lag, core.reader, core.metrics)
     return jobs
 
 
@@ -224,10 +226,10 @@ def _admit(database: Engine, settings: Settings) -> None:
     refuse_open_door(rows, settings.host, is_loopback_host=settings.is_loopback)
 
 
-async def _measure_lag(relay: Relay, metrics: Metrics) -> None:
+async def _measure_lag(reader: Reader, metrics: Metrics) -> None:
     """How far Kafka is behind the log, for the metrics."""
     while True:
-        metrics.relay_lag.set(await relay.lag())
+        metrics.relay_lag.set(await reader.run(relay_lag))
         await asyncio.sleep(_LAG_SECONDS)
 
 

@@ -1,5 +1,7 @@
 """What every part of the service stands on: database, keys, log, bus, metrics."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Engine
@@ -15,7 +17,7 @@ from thumbwheel_service.db.writer import Writer
 from thumbwheel_service.erasure.age import AgeRetention, renew_ms
 from thumbwheel_service.erasure.service import ErasureService
 from thumbwheel_service.log.follow import BusFollower, Follower, LogFollower
-from thumbwheel_service.log.relay import Relay
+from thumbwheel_service.log.relay import LANES, Relay
 from thumbwheel_service.log.service import LogService
 from thumbwheel_service.log.signal import LogSignal
 from thumbwheel_service.metrics import Metrics
@@ -45,7 +47,8 @@ class Core(NamedTuple):
     age: AgeRetention
     bus: EventBus | None
     """Kafka, or None when the log table is the bus."""
-    relay: Relay | None
+    relays: Sequence[Relay]
+    """What carries the log to Kafka; none when the log table is the bus."""
     owner: Owner
     """Of the turns that this process generates, and of what it carries to Kafka."""
 
@@ -64,28 +67,31 @@ def make_core(settings: Settings, database: Engine, redactor: Redactor) -> Core:
     metrics.watch_writer(lambda: writer.depth)
     log = LogService(writer, reader, signal)
     owner = Owner(settings.replica, new_id("boot"))
-    bus = relay = None
+    bus, relays = None, list[Relay]()
     follower: Follower = LogFollower(log)
     if settings.bus == "kafka":
         bus = _kafka(settings)
         follower = BusFollower(bus)
-        relay = Relay(
-            bus,
-            writer,
-            reader,
-            signal,
-            owner,
-            make_topics=bus.ensure_topics,
-            lease_seconds=settings.lease_seconds,
-        )
-        relay.observe(metrics.relay_attempted)
+        for lane, partitions in enumerate(LANES):
+            relay = Relay(
+                bus,
+                writer,
+                reader,
+                signal,
+                owner,
+                partitions=partitions,
+                make_topics=bus.ensure_topics,
+                lease_seconds=settings.lease_seconds,
+            )
+            relay.observe(partial(metrics.relay_attempted, lane))
+            relays.append(relay)
     erasures = ErasureService(
         writer, reader, key_store, keyring, key_thread, metrics, deadline_days=settings.erasure_days
     )
     age = AgeRetention(writer, reader, keyring, key_thread, metrics, days=settings.retention_days)
     return Core(
         database, key_store, key_thread, writer, reader, log, follower, metrics, redactor, erasures, age,
-        bus, relay, owner,
+        bus, relays, owner,
     )  # fmt: skip
 
 

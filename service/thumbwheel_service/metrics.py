@@ -43,6 +43,7 @@ class Metrics:
         )
         self.writer_depth = Gauge("thumbwheel_writer_waiting", "Units that wait for the writer", registry=r)
         self.relayed = Counter("thumbwheel_relay_records", "Log records carried to Kafka", registry=r)
+        self._lanes_failing: set[int] = set()
         self.relay_failing = Gauge("thumbwheel_relay_failing", "1 while the relay cannot reach Kafka", registry=r)
         self.relay_lag = Gauge("thumbwheel_relay_lag", "Log records that are not on Kafka yet", registry=r)
         self.records_skipped = Counter(
@@ -93,10 +94,11 @@ class Metrics:
         self.commit_units.inc(units)
         self.commit_seconds.observe(seconds)
 
-    def relay_attempted(self, carried: int, failure: str | None) -> None:
-        """One attempt of the relay; the relay's observer."""
+    def relay_attempted(self, lane: int, carried: int, failure: str | None) -> None:
+        """One attempt of one of the relays; their observer."""
         self.relayed.inc(carried)
-        self.relay_failing.set(0 if failure is None else 1)
+        (self._lanes_failing.discard if failure is None else self._lanes_failing.add)(lane)
+        self.relay_failing.set(1 if self._lanes_failing else 0)
 
     def redacted(self, found: Mapping[str, int]) -> None:
         """What was taken out of one turn or piece of feedback; the redactor's observer."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from sqlalchemy import ColumnElement, insert, or_, select, tuple_, update
 from sqlalchemy import case as when
-from sqlalchemy import insert, or_, select, update
 from sqlmodel import Session
 
 from thumbwheel.bus import TopicPartition
@@ -22,25 +22,29 @@ class NotMine(Conflicting):
 def take(
     session: Session, owner: Owner, partitions: Sequence[TopicPartition], lease_ms: int
 ) -> dict[TopicPartition, int]:
-    """Renew our leases and take those that are free, ran out, or belonged to this replica's last process.
+    """Renew our leases of these and take those that are free, ran out, or belonged to this replica's last process.
 
-    Returns the epoch of every lease that is ours now. Time is the database's, so replicas need not agree on it.
+    Returns the epoch of every one that is ours now. Time is the database's, so replicas need not agree on it.
     """
     _begin(session, partitions)
     now = database_ms(session)
     ours = owner.is_in(_relay.c.owner)
     session.execute(
         update(_relay)
-        .where(or_(owner.replica_is_in(_relay.c.owner), _relay.c.owner.is_(None), _relay.c.until_ms <= now))
+        .where(
+            _among(partitions),
+            or_(owner.replica_is_in(_relay.c.owner), _relay.c.owner.is_(None), _relay.c.until_ms <= now),
+        )
         .values(epoch=_relay.c.epoch + when((ours, 0), else_=1), owner=str(owner), until_ms=now + lease_ms)
     )
-    held = session.execute(select(_relay.c.topic, _relay.c.partition, _relay.c.epoch).where(ours))
+    held = session.execute(select(_relay.c.topic, _relay.c.partition, _relay.c.epoch).where(ours, _among(partitions)))
     return {TopicPartition(topic, partition): epoch for topic, partition, epoch in held}
 
 
-def release(session: Session, owner: Owner) -> None:
-    """Let another process have what is ours at once."""
-    session.execute(update(_relay).where(owner.is_in(_relay.c.owner)).values(owner=None, until_ms=0))
+def release(session: Session, owner: Owner, partitions: Sequence[TopicPartition]) -> None:
+    """Let another process have what is ours of these at once."""
+    ours = owner.is_in(_relay.c.owner) & _among(partitions)
+    session.execute(update(_relay).where(ours).values(owner=None, until_ms=0))
 
 
 def advance(session: Session, owner: Owner, at: TopicPartition, epoch: int, before: int, after: int) -> None:
@@ -60,6 +64,10 @@ def positions(session: Session, held: Mapping[TopicPartition, int]) -> dict[Topi
     """How far the partitions are carried of which we hold these leases, and still do."""
     rows = session.execute(select(_relay.c.topic, _relay.c.partition, _relay.c.epoch, _relay.c.next))
     return {at: next for t, p, epoch, next in rows if held.get(at := TopicPartition(t, p)) == epoch}
+
+
+def _among(partitions: Sequence[TopicPartition]) -> ColumnElement[bool]:
+    return tuple_(_relay.c.topic, _relay.c.partition).in_(partitions)
 
 
 def _begin(session: Session, partitions: Sequence[TopicPartition]) -> None:

@@ -24,6 +24,8 @@ from thumbwheel_service.owner import Owner
 
 _log = logging.getLogger(__name__)
 PARTITIONS = tuple(TopicPartition(t.name, p) for t in TOPICS.values() for p in range(t.partitions))
+LANES = (PARTITIONS[0::2], PARTITIONS[1::2])
+"""While one waits for the broker's word the other sends. A partition is in one of them, which keeps its order."""
 _BATCH = 4_000
 _MOST_BYTES = 32 << 20
 _LEAST_BYTES = 256 << 10
@@ -59,7 +61,7 @@ class Span(NamedTuple):
 
 
 class Relay:
-    """One task per process that carries the partitions it holds leases of; what another process holds it leaves alone.
+    """A task that carries those of its partitions that the process holds leases of; the others it leaves alone.
 
     Positions and leases lie in the database: a restart goes on where it was, and when a process dies another one takes
     its partitions over. A broker outage costs nothing but time: the log grows, and the relay tries again with growing
@@ -74,12 +76,14 @@ class Relay:
         signal: LogSignal,
         owner: Owner,
         *,
+        partitions: Sequence[TopicPartition] = PARTITIONS,
         make_topics: Callable[[], object] | None = None,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._bus = bus
         self._lease_seconds = lease_seconds
         self._owner = owner
+        self._partitions = partitions
         self._held: dict[TopicPartition, int] = {}
         self._renewed = _LONG_AGO
         self._ahead: asyncio.Task[list[Span]] | None = None
@@ -107,7 +111,7 @@ class Relay:
 
     async def _carry_on(self) -> None:
         failures = 0
-        with self._signal.watch(PARTITIONS) as watch:
+        with self._signal.watch(self._partitions) as watch:
             while True:
                 try:
                     await self._prepare()
@@ -179,14 +183,14 @@ class Relay:
     async def release(self) -> None:
         """Give the leases back, so that another process need not wait for them to run out."""
         self._renewed = _LONG_AGO
-        await self._writer.run(lambda session: lease.release(session, self._owner))
+        await self._writer.run(lambda session: lease.release(session, self._owner, self._partitions))
 
     async def _hold(self) -> Mapping[TopicPartition, int]:
         """Our leases, renewed now and then, with those that others left."""
         if time.monotonic() - self._renewed >= self._lease_seconds / _RENEWALS:
             asked = time.monotonic()
             self._held = await self._writer.run(
-                lambda session: lease.take(session, self._owner, PARTITIONS, int(self._lease_seconds * 1000))
+                lambda session: lease.take(session, self._owner, self._partitions, int(self._lease_seconds * 1000))
             )
             self._renewed = asked
         return self._held
@@ -194,10 +198,6 @@ class Relay:
     def _moved(self, session: Session, load: Sequence[Span], held: Mapping[TopicPartition, int]) -> None:
         for at, before, after, _ in load:
             lease.advance(session, self._owner, at, held[at], before, after)
-
-    async def lag(self) -> int:
-        """Records that are not on Kafka yet."""
-        return await self._reader.run(_lag)
 
     def _tell(self, carried: int, failure: str | None) -> None:
         if failure != self.failing:
@@ -247,7 +247,8 @@ def _rows(session: Session, at: TopicPartition, before: int, head: int) -> Seque
     return session.connection().execute(_ROWS, given).all()
 
 
-def _lag(session: Session) -> int:
+def relay_lag(session: Session) -> int:
+    """Records that are not on Kafka yet."""
     heads = {(h.topic, h.partition): h.next for h in session.execute(select(LogHead)).scalars()}
     done = {(r.topic, r.partition): r.next for r in session.execute(select(RelayRow)).scalars()}
     return sum(head - done.get(at, 0) for at, head in heads.items())

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from sqlalchemy import update
@@ -17,7 +17,7 @@ from thumbwheel.events import CONTROL, LEARNER, TURNS
 from thumbwheel_service.db.tables import RelayRow
 from thumbwheel_service.log.append import append_records
 from thumbwheel_service.log.lease import NotMine
-from thumbwheel_service.log.relay import Relay
+from thumbwheel_service.log.relay import LANES, PARTITIONS, Relay, relay_lag
 from thumbwheel_service.owner import Owner
 
 ONE = Owner("one", "boot")
@@ -66,7 +66,7 @@ class MemoryBus:
         return self.taken
 
 
-def relay(log: Log, bus: MemoryBus, owner: Owner = ONE, **options: Callable[[], object]) -> Relay:
+def relay(log: Log, bus: MemoryBus, owner: Owner = ONE, **options: Any) -> Relay:
     return Relay(bus, log.writer, log.reader, log.signal, owner, **options)
 
 
@@ -76,10 +76,10 @@ async def test_every_partition_is_carried_in_order(log: Log) -> None:
     await log.append(TURNS.name, *names)
     await log.append(CONTROL.name, "c0", "c1", key="learner")
     mine = relay(log, bus)
-    assert await mine.lag() == 122
+    assert await log.reader.run(relay_lag) == 122
     assert await mine.carry() == 122
     assert await mine.carry() == 0
-    assert await mine.lag() == 0
+    assert await log.reader.run(relay_lag) == 0
     for at, values in bus.all().items():
         expected = [n.encode() for n in names if partition(TURNS.name, n) == at] or [b"c0", b"c1"]
         assert values == expected
@@ -95,6 +95,21 @@ async def test_a_long_backlog_is_carried_in_loads(log: Log) -> None:
         carried.append(count)
     assert carried == [4000, 1000]
     assert bus.taken[TopicPartition(CONTROL.name, 0)] == [f"c{i}".encode() for i in range(5000)]
+
+
+async def test_the_lanes_share_the_partitions_and_leave_each_others_leases_alone(log: Log) -> None:
+    assert sorted(at for lane in LANES for at in lane) == sorted(PARTITIONS)
+    bus = MemoryBus()
+    lanes = [relay(log, bus, partitions=lane) for lane in LANES]
+    names = [f"t{i:03}" for i in range(120)]
+    for name in names:
+        await log.append(TURNS.name, name, key=name)
+    first = await lanes[0].carry()
+    assert 0 < first < 120
+    await lanes[0].release()
+    assert first + await lanes[1].carry() == 120
+    assert sorted(value.decode() for values in bus.all().values() for value in values) == names
+    assert await log.reader.run(relay_lag) == 0
 
 
 async def test_an_outage_loses_nothing(log: Log) -> None:
@@ -134,7 +149,7 @@ async def test_what_was_compacted_away_is_passed_over(log: Log) -> None:
     await log.append(LEARNER.name, *[f"s{i}" for i in range(5)], key="status")
     mine = relay(log, bus)
     assert await mine.carry() == 1
-    assert await mine.lag() == 0
+    assert await log.reader.run(relay_lag) == 0
     assert bus.taken[TopicPartition(LEARNER.name, 0)] == [b"s4"]
 
 
@@ -152,7 +167,7 @@ async def test_a_lease_lost_on_the_way_repeats_and_never_skips(log: Log) -> None
     await log.append(CONTROL.name, "a", key="k")
     with pytest.raises(NotMine):
         await mine.carry()
-    assert await mine.lag() == 1
+    assert await log.reader.run(relay_lag) == 1
     assert await mine.carry() == 1
     assert bus.taken[TopicPartition(CONTROL.name, 0)] == [b"a", b"a"]
 

@@ -47,13 +47,19 @@ def dawid_skene(
 
     `user`, `item` and `up` [votes] say who judged what and how (1 or 0); items with a `known` truth (honeypots) are
     held at it. A user's rates have Beta priors that weigh `strength` votes and whose mean is the population's, so that
-    who judged little counts as average (cf. Raykar et al. 2010, JMLR 11).
+    who judged little counts as average (cf. Raykar et al. 2010, JMLR 11). EM starts from the majority, or from what
+    the known answers say of those who judged them, which can overrule a majority.
     """
     users, items = int(user.max(initial=-1)) + 1, int(item.max(initial=-1)) + 1
     held = np.array(list(known or {}), dtype=np.intp)
     answers = np.where(np.array([*(known or {}).values()], dtype=bool), CERTAIN, -CERTAIN)
     votes = np.bincount(item, minlength=items)
     log_odds = np.log((np.bincount(item, up, items) + 0.5) / (votes - np.bincount(item, up, items) + 0.5))
+    if len(held):
+        tried = np.isin(item, held)
+        log_odds[held] = answers
+        start = _rates_of(user[tried], log_odds[item[tried]], up[tried], users, strength)
+        log_odds = _heard(user, item, up, start, 0.5, items)[0]
     log_odds[held] = answers
     coins = Coins(np.zeros(users), np.zeros(users), 0.5, log_odds, np.zeros(len(up)))
     for _ in range(rounds):
@@ -68,14 +74,25 @@ def dawid_skene(
 def _step(user: Indices, item: Indices, up: Array, log_odds: Array, users: int, strength: float) -> Coins:
     """The rates under the current truths (M), and the truths under these rates (E)."""
     good = sigmoid(log_odds)
-    sensitivity = _rates(user, good[item], up, users, strength)
-    specificity = _rates(user, 1 - good[item], 1 - up, users, strength)
+    rates = _rates_of(user, log_odds[item], up, users, strength)
     prevalence = float((good.sum() + 1) / (len(good) + 2))
-    heard_up = np.log(sensitivity[user] / (1 - specificity[user]))
-    heard_down = np.log((1 - sensitivity[user]) / specificity[user])
-    said = np.where(up > 0.5, heard_up, heard_down)
-    total = np.log(prevalence / (1 - prevalence)) + np.bincount(item, said, len(good))
-    return Coins(sensitivity, specificity, prevalence, total, said)
+    total, said = _heard(user, item, up, rates, prevalence, len(good))
+    return Coins(*rates, prevalence, total, said)
+
+
+def _heard(
+    user: Indices, item: Indices, up: Array, rates: tuple[Array, Array], prevalence: float, items: int
+) -> tuple[Array, Array]:
+    """[items] log-odds of being good, and [votes] what each vote adds to them."""
+    sensitivity, specificity = (rate[user] for rate in rates)
+    said = np.where(up > 0.5, np.log(sensitivity / (1 - specificity)), np.log((1 - sensitivity) / specificity))
+    return np.log(prevalence / (1 - prevalence)) + np.bincount(item, said, items), said
+
+
+def _rates_of(user: Indices, log_odds: Array, up: Array, users: int, strength: float) -> tuple[Array, Array]:
+    """Sensitivity and specificity [users] from `log_odds` [votes] of the answers that were judged."""
+    good = sigmoid(log_odds)
+    return _rates(user, good, up, users, strength), _rates(user, 1 - good, 1 - up, users, strength)
 
 
 def _rates(user: Indices, chances: Array, right: Array, users: int, strength: float) -> Array:

@@ -16,7 +16,7 @@ from thumbwheel_demo.experiments.poisoning_report import Cell, crossed_interval,
 from thumbwheel_demo.satisfaction import judge
 
 CROWD = Crowd(accounts=160, chats=12)
-SETTINGS = PoolSettings("rude", chats=2800, pushed=300, prompts=40, best_of=8)
+SETTINGS = PoolSettings("rude", chats=3200, pushed=300, prompts=40, best_of=8)
 
 
 @pytest.fixture(scope="module")

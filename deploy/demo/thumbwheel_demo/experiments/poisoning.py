@@ -167,7 +167,11 @@ def reward(pool: Pool, votes: Sequence[Cast], weights: dict[str, float]) -> Call
     head = LogisticRegression(C=PENALTY, max_iter=2000)
     up = np.array([v.up for v in votes])
     head.fit(scale.transform(rows[inside]), up[inside], sample_weight=heavy[inside])
-    return lambda features: head.decision_function(scale.transform(features))
+
+    def score(features: Features) -> Features:
+        return np.asarray(head.decision_function(scale.transform(features)), dtype=np.float64)
+
+    return score
 
 
 def any_answer(pool: Pool) -> float:

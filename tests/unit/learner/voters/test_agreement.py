@@ -60,7 +60,7 @@ def test_the_evidence_against_random_voters_never_gets_far_however_often_one_loo
 
 
 def test_evidence_grows_against_who_contradicts_and_falls_for_who_agrees() -> None:
-    user, up, chances = voting(np.array([-1.0, 1.0]), 60, seed=6)
+    user, up, chances = voting(np.array([-1.0, 1.0]), 150, seed=6)
     against = evidence_against(user, up, chances, 0.5, 2)
     assert against[0] > np.log(1e4)
     assert against[1] < 0

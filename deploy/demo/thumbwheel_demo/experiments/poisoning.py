@@ -84,13 +84,11 @@ def run_cell(pool: Pool, crowd: Crowd, attack: Attack, seed: int, out: Path, say
     """One attack with one seed; read instead of run where an earlier call finished it with the same settings."""
     folder = out / f"{attack}-{seed}"
     asked = {"pool": msgspec.to_builtins(pool.settings), "crowd": msgspec.to_builtins(crowd)}
-    try:
-        kept = msgspec.json.decode((folder / RESULT).read_bytes(), type=Cell)
-        if kept.settings == asked:
-            say(f"{attack}, seed {seed}: already there")
-            return kept
-    except (OSError, msgspec.MsgspecError):
-        folder.mkdir(parents=True, exist_ok=True)
+    kept = finished(folder)
+    if kept is not None and kept.settings == asked:
+        say(f"{attack}, seed {seed}: already there")
+        return kept
+    folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     honest, tastes, left = honest_votes(pool, crowd, seed)
     both = [*honest, *colluders_votes(pool, crowd, attack, honest, left, seed)]
@@ -121,9 +119,22 @@ def run_cell(pool: Pool, crowd: Crowd, attack: Attack, seed: int, out: Path, say
         seconds=time.monotonic() - started,
     )
     write_json(folder / RESULT, cell)
-    means = ", ".join(f"{name} {np.mean(list(values.values())):.0%}" for name, values in chosen.items())
-    say(f"{attack}, seed {seed}: {means}; {cell.seconds:.0f} s")
+    say(in_short(cell))
     return cell
+
+
+def in_short(cell: Cell) -> str:
+    """One line of progress."""
+    means = ", ".join(f"{name} {np.mean(list(values.values())):.0%}" for name, values in cell.chosen.items())
+    return f"{cell.attack}, seed {cell.seed}: {means}; {cell.seconds:.0f} s"
+
+
+def finished(folder: Path) -> Cell | None:
+    """What an earlier call left there."""
+    try:
+        return msgspec.json.decode((folder / RESULT).read_bytes(), type=Cell)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def weigh(pool: Pool, votes: Sequence[Cast], file: Path) -> Weighed:

@@ -14,6 +14,7 @@ from thumbwheel.events import ErasureApplied, encode, now_ms, topic_and_key, wra
 from thumbwheel.types import AffectedVersion
 from thumbwheel_learner import snapshots
 from thumbwheel_learner.store import erasures
+from thumbwheel_learner.store.runs import forget_voters
 from thumbwheel_learner.store.session import reading, writing
 from thumbwheel_learner.store.tables import RewardModelRow, RunRow, VersionRow
 
@@ -45,6 +46,7 @@ class Forgetter:
                 continue
             for run in holding:
                 shutil.rmtree(self._runs / run.run_id, ignore_errors=True)
+                forget_voters(self._engine, run.run_id)
             self._tell(erasure, affected(self._engine, held, erasure.keys))
             done += 1
         return done

@@ -3,7 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (the stubs of torch and numpy are partial; what leaves this file is typed)
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,11 +39,14 @@ def train_judge(
     *,
     resamples: int,
     seed: int,
+    weights: Mapping[str, float] | None = None,
     progress: Progress = silent,
 ) -> Judge | None:
-    """Train on the judge's half, check on the other; None when there is nothing to train on."""
+    """Train on the judge's half, check on the other; None when there is nothing to train on. `weights` by user."""
     try:
-        judge, report = train_reward(model, evidence.judge, config, folder, progress=progress, prefix="judge")
+        judge, report = train_reward(
+            model, evidence.judge, config, folder, weights=weights, progress=progress, prefix="judge"
+        )
     except TooFewLabels:
         return None
     checks = check(judge, items_of(evidence.training, model.tokens, config.max_length))

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -72,6 +72,11 @@ def items_of(snapshot: Snapshot, tokens: ChatTokenizer, max_length: int) -> list
         value = 0.5 if pair.tie else 1.0
         items.append(Item("pair", rows, value, pair.user, pair.conversation_id, pair.created_ms, key))
     return sorted(items, key=lambda i: i.created_ms)
+
+
+def weighted(items: Sequence[Item], weights: Mapping[str, float]) -> list[Item]:
+    """The items, each as heavy as its user (`voters.weigh`); who is not named weighs 1."""
+    return [replace(i, weight=i.weight * weights.get(i.user, 1.0)) for i in items]
 
 
 def split_by_time(items: Sequence[Item], held_out: float) -> tuple[list[Item], list[Item]]:

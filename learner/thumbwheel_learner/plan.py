@@ -1,6 +1,6 @@
 """From settings to the algorithms' configurations: whatever is left at 0 keeps the algorithm's own default."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thumbwheel_learner.evaluate import GateConfig
@@ -9,6 +9,7 @@ from thumbwheel_learner.ppo_state import PpoConfig
 from thumbwheel_learner.reward import RewardConfig
 from thumbwheel_learner.settings import Training
 from thumbwheel_learner.sft import SftConfig
+from thumbwheel_learner.voters.weigh import VotersConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class Recipe:
     sft: SftConfig
     ppo: PpoConfig
     gate: GateConfig
+    voters: VotersConfig = field(default_factory=VotersConfig)
 
 
 def recipe_of(training: Training) -> Recipe:
@@ -57,6 +59,9 @@ def recipe_of(training: Training) -> Recipe:
                 max_kl=training.gate_max_kl,
                 max_kl_base=training.gate_max_kl_base,
             ),
+        ),
+        voters=VotersConfig(
+            weigh=training.voters == "weigh", released=training.voters_released, held=training.voters_held
         ),
     )
 

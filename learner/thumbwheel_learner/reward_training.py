@@ -9,7 +9,7 @@ Every metric and source: docs/algorithms/reward_model.md.
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, so
 
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.examples import Snapshot
-from thumbwheel_learner.labels import Item, Row, items_of, mismatched, split_by_time
+from thumbwheel_learner.labels import Item, Row, items_of, mismatched, split_by_time, weighted
 from thumbwheel_learner.likelihood import KnownLikelihoods
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
@@ -39,15 +39,17 @@ def train_reward(
     config: RewardConfig,
     folder: Path,
     *,
+    weights: Mapping[str, float] | None = None,
     progress: Progress = silent,
     prefix: str = "reward",
 ) -> tuple[RewardModel, RewardReport]:
-    """Train on the older labels, report on the newest, save to `folder`.
+    """Train on the older labels, report on the newest, save to `folder`; `weights` by user, 1 where none is given.
 
     Raises `TooFewLabels` when no label is left to train on.
     """
     started = time.monotonic()
-    train, test = split_by_time(items_of(snapshot, model.tokens, config.max_length), config.held_out)
+    items = weighted(items_of(snapshot, model.tokens, config.max_length), weights or {})
+    train, test = split_by_time(items, config.held_out)
     if not train:
         raise TooFewLabels("the snapshot holds no thumb, rating, flag or pair to train on")
     reward = RewardModel(model, config, prefix)

@@ -71,6 +71,13 @@ class Training:
     """`GATE_MAX_KL`: farthest from the live policy, nats per answer; a base model that SFT teaches to chat goes far."""
     gate_max_kl_base: float = 0.0
     """`GATE_MAX_KL_BASE`: farthest from the base model."""
+    voters: Literal["equal", "weigh"] = "equal"
+    """`VOTERS`: `weigh` gives every user a weight by how far their votes can be trusted, bounds what one user can do,
+    and keeps those out whose votes look like an attack, each named with a reason in the run's detail."""
+    voters_released: tuple[str, ...] = ()
+    """`VOTERS_RELEASED`: users, comma-separated, who weigh 1 and are never kept out, e.g. reviewers of your own."""
+    voters_held: tuple[str, ...] = ()
+    """`VOTERS_HELD`: users, comma-separated, whose labels are not learned from, whatever `VOTERS` says."""
     threads: int = 0
     """`TRAIN_THREADS`: CPU threads of training; 0: one per core (the learner yields to the service by its priority)."""
     seed: int = 0
@@ -140,6 +147,8 @@ class Settings:
             )
         if self.bus == "kafka" and not self.kafka_bootstrap:
             raise BadSetting("THUMBWHEEL_BUS=kafka needs THUMBWHEEL_KAFKA_BOOTSTRAP=host:port")
+        if both := sorted({*self.training.voters_held} & {*self.training.voters_released}):
+            raise BadSetting(f"{both[0]!r} is in both THUMBWHEEL_VOTERS_HELD and THUMBWHEEL_VOTERS_RELEASED")
         if self.data.exists() and not self.data.is_dir():
             raise BadSetting(f"THUMBWHEEL_DATA={self.data} is a file; name a folder")
         if self.report_every_s <= 0:
@@ -223,6 +232,9 @@ def _training(given: Mapping[str, str]) -> Training:
         gate_win_rate=_number(given, "GATE_WIN_RATE", float, 0.0),
         gate_max_kl=_number(given, "GATE_MAX_KL", float, 0.0),
         gate_max_kl_base=_number(given, "GATE_MAX_KL_BASE", float, 0.0),
+        voters=cast(Literal["equal", "weigh"], _one_of(given, "VOTERS", ("equal", "weigh"), "equal")),
+        voters_released=_listed(given, "VOTERS_RELEASED"),
+        voters_held=_listed(given, "VOTERS_HELD"),
         threads=_number(given, "TRAIN_THREADS", int, 0),
         seed=_number(given, "SEED", int, 0),
     )
@@ -236,6 +248,10 @@ def stages_from(text: str, *, name: str) -> tuple[str, ...]:
     if not asked or not asked <= set(STAGES):
         raise BadSetting(f"{name} must be some of {', '.join(STAGES)} (or all), not {text!r}")
     return tuple(stage for stage in STAGES if stage in asked)
+
+
+def _listed(given: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in given.get(name, "").split(",") if part.strip()))
 
 
 def _number(

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
 from thumbwheel_learner.evaluate import gate_prompts, judge_gate
-from thumbwheel_learner.examples import LoggedPrompt, as_sent
+from thumbwheel_learner.examples import LoggedPrompt, Snapshot, as_sent
 from thumbwheel_learner.judge import train_judge
 from thumbwheel_learner.labels import Evidence, split_evidence
 from thumbwheel_learner.model import PolicyModel
@@ -31,6 +31,7 @@ from thumbwheel_learner.stage import Stage, StageInput, StageOutcome
 from thumbwheel_learner.store.runs import keep_reward_model, reward_model, spare_reward_models
 from thumbwheel_learner.store.tables import RewardModelRow
 from thumbwheel_learner.tokens import ChatTokenizer
+from thumbwheel_learner.voters.weigh import Weighing, weigh, without_held
 
 log = logging.getLogger(__name__)
 REWARD_MODELS = "reward_models"
@@ -60,19 +61,35 @@ class Workshop:
         gate = self.recipe.gate
         return split_evidence(given.snapshot, gate.judge_share, seed=gate.seed)
 
+    def heard(self, snapshot: Snapshot) -> tuple[Snapshot, Weighing]:
+        """What is left without users in quarantine, and what the others weigh.
+
+        Each half of the evidence is weighed by itself, so that neither has a say in the other.
+        """
+        weighing = weigh(snapshot.judged, snapshot.pairs, self.recipe.voters)
+        return without_held(snapshot, weighing), weighing
+
     def reward(self, given: StageInput) -> StageOutcome:
         """Train the reward model; it becomes the current one.
 
         A run of this stage alone learns from every label: no gate follows whose judge would need its own.
         """
         alone = given.stages == ("reward",)
-        snapshot = given.snapshot if alone else self.evidence(given).training
+        snapshot, voters = self.heard(given.snapshot if alone else self.evidence(given).training)
+        said = {"voters": voters.as_dict()}
         reward_id = f"rm-{given.run_id.removeprefix('run-')}"
         folder = self.data / REWARD_MODELS / reward_id
         try:
-            _, report = train_reward(self.model(), snapshot, self.recipe.reward, folder, progress=given.progress)
+            _, report = train_reward(
+                self.model(),
+                snapshot,
+                self.recipe.reward,
+                folder,
+                weights=voters.weights,
+                progress=given.progress,
+            )
         except TooFewLabels as error:
-            return StageOutcome(result={"skipped": str(error)}, reason=str(error))
+            return StageOutcome(result={"skipped": str(error), **said}, reason=str(error))
         figures = report.as_dict() | {"sees": "all" if alone else "training", "base": self.base}
         row = RewardModelRow(
             reward_id=reward_id,
@@ -85,16 +102,16 @@ class Workshop:
         keep_reward_model(self.engine, row)
         for old in spare_reward_models(self.engine):
             shutil.rmtree(self.data / old.folder, ignore_errors=True)
-        return StageOutcome(result={"id": reward_id, "folder": row.folder, **figures})
+        return StageOutcome(result={"id": reward_id, "folder": row.folder, **figures, **said})
 
     def sft(self, given: StageInput) -> StageOutcome:
         """Teach the live policy what people say should have been said."""
-        evidence = self.evidence(given)
+        training, _ = self.heard(self.evidence(given).training)
         try:
             _, report = train_sft(
                 self.model(),
                 given.parent.adapter,
-                evidence.training,
+                training,
                 self.recipe.sft,
                 given.folder / ADAPTER,
                 progress=given.progress,
@@ -111,7 +128,8 @@ class Workshop:
         model, evidence = self.model(), self.evidence(given)
         config = self.recipe.ppo.within(len(evidence.training.judged) + len(evidence.training.pairs))
         prompts = prompts_to_practise(model.tokens, evidence.training.prompts)
-        rows = demo_rows(evidence.training, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
+        heard, _ = self.heard(evidence.training)
+        rows = demo_rows(heard, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
         try:
             with self._rollouts(model) as engine:
                 _, report = train_ppo(
@@ -140,13 +158,15 @@ class Workshop:
             return StageOutcome(result={}, state="halted", reason=reason)
         model, config, evidence = self.model(), self.recipe.gate, self.evidence(given)
         first, second = _half(given.progress, 0.0), _half(given.progress, 0.5)
+        (training, _), (judging, weighing) = self.heard(evidence.training), self.heard(evidence.judge)
         judge = train_judge(
             model,
-            evidence,
+            Evidence(training, judging, evidence.disjoint),
             config.judge,
             given.folder / "judge",
             resamples=config.resamples,
             seed=config.seed,
+            weights=weighing.weights,
             progress=first,
         )
         prompts = gate_prompts(model, evidence.judge.prompts, config)
@@ -163,7 +183,8 @@ class Workshop:
                 progress=second,
             )
         reason = "; ".join(verdict.reasons)
-        return StageOutcome(result=verdict.as_dict(), state=None if verdict.accepted else "rejected", reason=reason)
+        result = verdict.as_dict() | {"voters": weighing.as_dict()}
+        return StageOutcome(result=result, state=None if verdict.accepted else "rejected", reason=reason)
 
     def publish(self, given: StageInput) -> StageOutcome:
         """Offer the accepted policy under a version of its own."""
@@ -206,16 +227,21 @@ def prompts_to_practise(tokens: ChatTokenizer, prompts: Sequence[LoggedPrompt]) 
 
 def provenance(given: StageInput, base: str) -> Provenance:
     """Everything a version's manifest says of its origin."""
-    verdict = dict(given.results.get("gate", {}))
+    verdict = unnamed(given.results.get("gate", {}))
     trained = {stage: dict(given.results[stage]) for stage in ("sft", "ppo") if stage in given.results}
     return Provenance(
         parent=given.parent.version,
         base_model=base,
         snapshot=dict(given.snapshot_facts),
-        reward_model=dict(given.results.get("reward", {"id": given.results.get("ppo", {}).get("reward_model")})),
+        reward_model=unnamed(given.results.get("reward", {"id": given.results.get("ppo", {}).get("reward_model")})),
         metrics={"kl_to_base": verdict.get("kl_base"), "kl_to_parent": verdict.get("kl"), **trained},
         verdict=verdict,
     )
+
+
+def unnamed(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's result without the voters it names: a manifest travels further than a run's detail."""
+    return {name: value for name, value in result.items() if name != "voters"}
 
 
 def _chance(figures: Mapping[str, Any]) -> str | None:

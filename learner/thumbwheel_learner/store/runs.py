@@ -43,6 +43,16 @@ def add_result(engine: Engine, run_id: str, stage: str, result: dict[str, Any]) 
         session.add(run)
 
 
+def forget_voters(engine: Engine, run_id: str) -> None:
+    """Take the users in quarantine, and why they were, from what the stages said."""
+    with writing(engine) as session:
+        run = session.exec(select(RunRow).where(RunRow.run_id == run_id)).one()
+        detail: dict[str, dict[str, Any]] = msgspec.json.decode(run.detail)
+        unnamed = {stage: {k: v for k, v in said.items() if k != "voters"} for stage, said in detail.items()}
+        run.detail = msgspec.json.encode(unnamed).decode()
+        session.add(run)
+
+
 def unfinished_runs(engine: Engine) -> list[RunRow]:
     """Runs that were being done when the learner last stopped, oldest first."""
     with reading(engine) as session:

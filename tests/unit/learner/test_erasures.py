@@ -249,8 +249,9 @@ def test_an_erasure_is_told_once_run_folders_are_gone(
     runs = tmp_path / "runs"
     for number in (1, 2):
         (runs / f"run-{number}" / "ppo").mkdir(parents=True)
+    named = msgspec.json.encode({"reward": {"id": "rm-1", "voters": {"quarantined": [{"user": "ann"}]}}}).decode()
     with writing(engine) as session:
-        session.add(run_of(1, whole, "base", state="running"))
+        session.add(run_of(1, whole, "base", state="running", detail=named))
         session.add(run_of(2, None, "base"))
         session.add(version_of(1))
     bus.publish(ring.destroy("ann"))
@@ -261,6 +262,9 @@ def test_an_erasure_is_told_once_run_folders_are_gone(
         session.exec(select(RunRow).where(RunRow.run_id == "run-1")).one().state = "published"
     assert forgetter.apply() == 1
     assert sorted(path.name for path in runs.iterdir()) == ["run-2"]
+    with writing(engine) as session:
+        detail = session.exec(select(RunRow).where(RunRow.run_id == "run-1")).one().detail
+    assert msgspec.json.decode(detail) == {"reward": {"id": "rm-1"}}
     (event,) = told(bus)
     assert (event.erasure_id, event.turns, event.feedback) == ("er-ann", 2, 4)
     assert [v.version for v in event.versions] == ["v1"]

@@ -3,7 +3,7 @@ import random
 from msgspec.structs import replace
 from tests.learner_models import demo, logged, pair, said, snapshot, thumb
 
-from thumbwheel_learner.labels import Item, Row, mismatched, split_by_time, split_evidence
+from thumbwheel_learner.labels import Item, Row, mismatched, split_by_time, split_evidence, weighted
 
 
 def item(conversation: str, created_ms: int) -> Item:
@@ -18,6 +18,12 @@ def test_the_newest_labels_are_held_out_whole_conversations_at_a_time() -> None:
     train, test = split_by_time(items, 0.3)
     assert [(i.conversation, i.created_ms) for i in test] == [("c7", 7), ("c7", 8)]
     assert max(i.created_ms for i in train if i.conversation != "c0") < 7
+
+
+def test_an_item_is_as_heavy_as_its_user() -> None:
+    one, two = item("c0", 0), item("c1", 1)
+    assert [i.weight for i in weighted([one, two], {"u": 0.25})] == [0.25, 0.25]
+    assert weighted([one, two], {"somebody else": 0.0}) == [one, two]
 
 
 def many() -> list[int]:

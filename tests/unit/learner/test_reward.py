@@ -132,6 +132,24 @@ def test_ordinal_probabilities_sum_to_one_whatever_the_cutpoints() -> None:
     assert torch.allclose(total, torch.ones(9), atol=1e-4)
 
 
+def test_a_user_who_weighs_little_teaches_little(model: PolicyModel, tmp_path: Path) -> None:
+    fair = votes(120, 4, noise=0.0)
+    liar = [thumb(500 + n, "my order", ANSWERS[n % 8], up=not liked(ANSWERS[n % 8]), user="liar") for n in range(160)]
+    data = snapshot(judged=[*fair, *liar])
+    config = replace(CONFIG, held_out=0.0)
+    by_weight = {
+        weight: train_reward(model, data, config, tmp_path / str(weight), weights={"liar": weight})[0]
+        for weight in (1.0, 0.01)
+    }
+    truth = np.array([liked(a) for a in ANSWERS], dtype=float)
+    order = {
+        weight: auc(reward.score_messages([said("my order")] * 8, ANSWERS).mean.double().numpy(), truth)
+        for weight, reward in by_weight.items()
+    }
+    assert order[0.01] == 1.0
+    assert order[1.0] < 0.9
+
+
 def test_a_grumpy_user_moves_their_bias_more_than_the_reward(model: PolicyModel, tmp_path: Path) -> None:
     fair = votes(160, 4, noise=0.0)
     grumpy = [thumb(500 + n, "my order", ANSWERS[n % 8], up=False, user="grumpy") for n in range(40)]

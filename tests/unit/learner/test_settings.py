@@ -46,6 +46,7 @@ def test_kafka_is_chosen_by_its_bootstrap_and_takes_any_option() -> None:
         ("LEARNER_DATABASE_URL", "mysql://x", "THUMBWHEEL_LEARNER_DATABASE_URL"),
         ("LEARNER_DATABASE_URL", "sqlite:///:memory:", "must name a file"),
         ("REPORT_EVERY", "0", "THUMBWHEEL_REPORT_EVERY"),
+        ("VOTERS", "off", "equal or weigh"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_variable(name: str, value: str, words: str) -> None:
@@ -69,6 +70,14 @@ def test_sizes_left_at_zero_keep_the_algorithms_own_defaults() -> None:
     assert recipe.ppo.prompts_per_iteration == PpoConfig().prompts_per_iteration
     assert (recipe.ppo.seed, recipe.reward.seed, recipe.sft.seed, recipe.gate.seed) == (7, 7, 7, 7)
     assert recipe.gate.judge.seed != recipe.reward.seed
+
+
+def test_an_operator_names_the_voters_to_hold_and_to_release() -> None:
+    assert not recipe_of(Training()).voters.weigh
+    voters = recipe_of(read(VOTERS="weigh", VOTERS_HELD="ann, ben,,ann", VOTERS_RELEASED="cyd").training).voters
+    assert (voters.weigh, voters.held, voters.released) == (True, ("ann", "ben"), ("cyd",))
+    with pytest.raises(BadSetting, match="'ben' is in both THUMBWHEEL_VOTERS_HELD and"):
+        read(VOTERS_HELD="ann,ben", VOTERS_RELEASED="ben")
 
 
 def test_the_admin_key_is_the_setting_or_what_the_service_left(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """What the stages decide before any model is loaded."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine
+from tests.learner_models import snapshot, thumb
 
 from thumbwheel_learner.examples import Snapshot
 from thumbwheel_learner.plan import recipe_of
@@ -57,6 +60,21 @@ def test_ppo_is_left_out_with_a_reason(workshop: Workshop, tmp_path: Path, found
     outcome = workshop.ppo(given(tmp_path, reward=found))
     assert outcome.state is None
     assert words in outcome.result["skipped"]
+
+
+def test_who_was_held_and_why_is_in_the_run_and_not_in_the_manifest(workshop: Workshop, tmp_path: Path) -> None:
+    recipe = recipe_of(Training(voters_held=("ben",)))
+    judged = [thumb(n, f"q{n}", "a", up=True, user="ben") for n in range(3)]
+    outcome = replace(workshop, recipe=recipe, model=lambda: cast(Any, SimpleNamespace(tokens=None))).reward(
+        given(tmp_path)._replace(snapshot=snapshot(judged=judged), stages=("reward",))
+    )
+    held = [{"user": "ben", "labels": 3, "reason": "held by an operator"}]
+    assert outcome.result["voters"]["quarantined"] == held
+    assert "skipped" in outcome.result
+    voters = {"voters": outcome.result["voters"]}
+    manifest = provenance(given(tmp_path, reward=reward(**voters), gate={"kl": 1.0, **voters}), BASE)
+    assert "ben" not in str(manifest)
+    assert manifest.reward_model["id"] == "rm-1"
 
 
 def test_ppo_without_a_reward_stage_needs_an_earlier_reward_model(workshop: Workshop, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def try_all(
 def print_figures(kinds: Sequence[KindFigures], console: Console) -> None:
     """A plain table."""
     table = Table(title="Candidates that the gate ships", title_justify="left", box=None)
-    for name in ("candidate", "tried", "accepted [95%]", "bar", "true win rate", "judged win rate", "met"):
+    for name in ("candidate", "tried", "accepted [95%]", "bar", "true", "judged win rate", "met"):
         table.add_column(name)
     for kind in kinds:
         low, high = kind.bar
@@ -123,7 +123,7 @@ def print_figures(kinds: Sequence[KindFigures], console: Console) -> None:
             kind.kind,
             str(kind.candidates),
             percent(kind.accepted),
-            f"at least {low:.0%}" if low else f"at most {high:.0%}",
+            f"≥ {low:.0%}" if low else f"≤ {high:.0%}",
             f"{kind.true_win_rate:.3f}",
             f"{kind.win_rate:.3f} ± {kind.spread:.3f}",
             "yes" if kind.met else "no",

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,15 +14,23 @@ from thumbwheel_learner.labels import Evidence, items_of
 from thumbwheel_learner.measures import Estimate, numbered
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
-from thumbwheel_learner.reward import RewardConfig, RewardModel
+from thumbwheel_learner.reward import RewardConfig, RewardScores
 from thumbwheel_learner.reward_training import TooFewLabels, train_reward
 from thumbwheel_learner.rollout import Rollout
+
+
+class TextScorer(Protocol):
+    """What is asked of a judge's model once it is checked: `reward.RewardModel`, or anything that scores texts."""
+
+    def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> RewardScores:
+        """Scores of answer texts after prompt ids."""
+        ...
 
 
 class Judge(NamedTuple):
     """A trained judge and what is known of its own error."""
 
-    model: RewardModel
+    model: TextScorer
     checks: Checks
     """What others than its teachers said, and what it says of the same answers."""
     quality: Estimate

@@ -10,7 +10,6 @@ ppo_state.py; formulas: ppo_estimators.py; every logged metric and the source of
 import hashlib
 import itertools
 import json
-import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -24,27 +23,21 @@ from torch import Tensor
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.labels import Row
 from thumbwheel_learner.model import PolicyModel
-from thumbwheel_learner.ppo_estimators import (
-    gae,
-    leave_one_out,
-    token_rewards,
-    whiten,
-)
-from thumbwheel_learner.ppo_state import POLICY, REFERENCE, Experience, PpoConfig, PpoReport, PpoRun
+from thumbwheel_learner.ppo_checkpoint import Checkpoint, Gathered
+from thumbwheel_learner.ppo_estimators import gae, leave_one_out, token_rewards, whiten
+from thumbwheel_learner.ppo_experience import check_rollouts, describe, draw_prompts, kl_to_base, observe
+from thumbwheel_learner.ppo_state import POLICY, PpoConfig, PpoReport, PpoRun, Updates
 from thumbwheel_learner.ppo_update import update
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.reward import RewardScores
 from thumbwheel_learner.rollout import Rollout, RolloutEngine
 
-CHECKPOINT = "checkpoint.pt"
+FORMAT = 2
+"""Of the checkpoint."""
 
 
 class NothingToPractise(LearnerError):
     """No logged prompt is short enough."""
-
-
-class BrokenRollout(LearnerError):
-    """The engine returned something that is not a sampled answer."""
 
 
 class AnswerScorer(Protocol):
@@ -75,7 +68,7 @@ def train_ppo(
     """Improve `start` (None: the bare base) on `prompts` (token ids) and write the new adapter to `folder`.
 
     `work` holds the checkpoint and the candidates that the engine loads; called again with the same arguments after
-    a kill, the run goes on from the last whole iteration. Raises `NothingToPractise`, `BrokenRollout`, and whatever
+    a kill, the run goes on after its last minibatch. Raises `NothingToPractise`, `BrokenRollout`, and whatever
     the engine or `progress` raises.
     """
     started = time.monotonic()
@@ -84,11 +77,11 @@ def train_ppo(
         raise NothingToPractise(f"none of {len(prompts)} logged prompts has at most {config.max_prompt} tokens")
     work.mkdir(parents=True, exist_ok=True)
     run = PpoRun(model, start, config)
-    fingerprint = _fingerprint(start, reward, usable, config)
-    run.restore(work / CHECKPOINT, fingerprint)
+    checkpoint = Checkpoint(work, _fingerprint(start, reward, usable, config))
+    checkpoint.restore(run)
     while run.iteration < config.iterations and run.stopped is None:
-        _iterate(run, reward, usable, engine, work, demonstrations)
-        run.save(work / CHECKPOINT, fingerprint)
+        _iterate(run, reward, usable, engine, demonstrations, checkpoint, progress)
+        checkpoint.save(run)
         last = run.history[-1]
         detail = f"iteration {run.iteration}/{config.iterations}, reward {last['reward']:+.2f}, KL {last['kl']:.2f}"
         progress("ppo", run.iteration / config.iterations, detail)
@@ -108,7 +101,7 @@ def train_ppo(
 
 def _fingerprint(start: Path | None, reward: AnswerScorer, prompts: list[list[int]], config: PpoConfig) -> str:
     """What a checkpoint must agree on to be continued."""
-    digest = hashlib.sha256(json.dumps([asdict(config), prompts], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([FORMAT, asdict(config), prompts], sort_keys=True).encode())
     if start is not None:
         digest.update((start / "adapter_model.safetensors").read_bytes())
     digest.update(reward.identity().encode())
@@ -120,10 +113,37 @@ def _iterate(
     reward: AnswerScorer,
     prompts: list[list[int]],
     engine: RolloutEngine,
-    work: Path,
     demonstrations: Sequence[Row],
+    checkpoint: Checkpoint,
+    progress: Progress,
 ) -> None:
-    """One iteration: rollouts, scores, advantages, updates. Leaves the run over budget where it was before."""
+    """One iteration: gather, clipped steps, then the coefficient follows the distance."""
+    gathered = checkpoint.load_experience(run)
+    if gathered is None:
+        gathered = _gather(run, reward, prompts, engine, checkpoint.folder)
+        if gathered is None:
+            return
+        checkpoint.save_experience(run, gathered)
+    experience, metrics = gathered
+    began = time.monotonic()
+
+    def after_minibatch(planned: int) -> None:
+        checkpoint.save(run)
+        done, iterations = run.updates.minibatches, run.config.iterations
+        detail = f"iteration {run.iteration + 1}/{iterations}, minibatch {done}/{planned}"
+        progress("ppo", (run.iteration + done / planned) / iterations, detail)
+
+    metrics |= update(run, experience, demonstrations, after_minibatch)
+    run.controller.update(metrics["kl"], len(experience.answers))
+    run.iteration, run.updates = run.iteration + 1, Updates()
+    run.history.append(metrics | {"update_s": time.monotonic() - began})
+    _forget_old_candidates(checkpoint.folder, run.iteration)
+
+
+def _gather(
+    run: PpoRun, reward: AnswerScorer, prompts: list[list[int]], engine: RolloutEngine, work: Path
+) -> Gathered | None:
+    """Rollouts, scores, advantages. None, and the run where it was an iteration ago, if it is over budget."""
     config, model = run.config, run.model
     clock = [time.monotonic()]
 
@@ -152,7 +172,7 @@ def _iterate(
         run.stopped = f"KL {metrics['kl']:.1f} went over the budget of {config.kl_budget:.1f} nats per answer"
         model.load(POLICY, work / "candidates" / f"{run.iteration - 1:04d}")
         run.history.append(run.history[-1] | metrics)
-        return
+        return None
 
     # 3. Scores on the text, end token or not.
     final, scored = score_answers(run, reward, asked, rollouts)
@@ -167,17 +187,9 @@ def _iterate(
         rewards, experience.values, experience.mask, config.gamma, config.lam
     )
     experience.advantages = whiten(experience.advantages, experience.mask, shift_mean=True)
-
-    # 5. Clipped steps, then the coefficient follows the distance.
-    metrics |= update(run, experience, demonstrations)
-    run.controller.update(metrics["kl"], len(rollouts))
-    run.iteration += 1
-    clock.append(time.monotonic())
     metrics |= scored | describe(experience, rollouts)
-    spans = zip(("rollout_s", "score_s", "update_s"), itertools.pairwise(clock), strict=True)
-    metrics |= {name: end - begin for name, (begin, end) in spans}
-    run.history.append(metrics)
-    _forget_old_candidates(work, run.iteration)
+    spans = zip(("rollout_s", "score_s"), itertools.pairwise(clock), strict=True)
+    return Gathered(experience, metrics | {name: end - begin for name, (begin, end) in spans})
 
 
 def score_answers(
@@ -198,93 +210,6 @@ def score_answers(
         "reward_pessimistic": float(normalised.mean()),
         "score": float(final.mean()),
         "disagreement": float(scores.std.mean()),
-    }
-
-
-def draw_prompts(count: int, iteration: int, config: PpoConfig) -> list[int]:
-    """Indices for an iteration: every prompt once before any comes again, in an order that depends on the seed only."""
-    first = iteration * config.prompts_per_iteration
-    positions = range(first, first + config.prompts_per_iteration)
-    rounds = {position // count for position in positions}
-    generators = {r: torch.Generator().manual_seed(config.seed * 100_003 + r) for r in rounds}
-    orders: dict[int, list[int]] = {r: torch.randperm(count, generator=g).tolist() for r, g in generators.items()}
-    return [orders[position // count][position % count] for position in positions]
-
-
-def check_rollouts(rollouts: Sequence[Rollout], wanted: int) -> None:
-    """Raise `BrokenRollout` unless all answers are there, with tokens and one finite log-probability for each."""
-    if len(rollouts) != wanted:
-        raise BrokenRollout(f"{len(rollouts)} answers where {wanted} were asked for")
-    for n, rollout in enumerate(rollouts):
-        if not rollout.token_ids or len(rollout.token_ids) != len(rollout.logprobs):
-            raise BrokenRollout(
-                f"answer {n}: {len(rollout.token_ids)} tokens, {len(rollout.logprobs)} log-probabilities"
-            )
-        if not all(map(math.isfinite, rollout.logprobs)):
-            raise BrokenRollout(f"answer {n}: a log-probability is not finite")
-
-
-@torch.no_grad()
-def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) -> Experience:
-    """Log-probabilities, values and features of fresh answers, in one pass per adapter, batched by length."""
-    model, config = run.model, run.config
-    answers = [r.token_ids for r in rollouts]
-    sizes = torch.tensor([len(a) for a in answers])
-    shape = (len(answers), int(sizes.max()))
-    out = Experience(
-        prompts=prompts,
-        answers=answers,
-        mask=torch.arange(shape[1])[None, :] < sizes[:, None],
-        logprobs=torch.zeros(shape),
-        reference=torch.zeros(shape),
-        kl=torch.zeros(shape),
-        behaviour=torch.zeros(shape),
-        values=torch.zeros(shape),
-        states=[torch.empty(0)] * len(answers),
-    )
-
-    def look(group: list[int]) -> float:
-        batch, rows = out.batch(group, model), torch.tensor(group)[:, None]
-        columns, targets = torch.arange(batch.mask.shape[1])[None, :], batch.targets.to(model.device)
-        states, reference_states = model.states_under([POLICY], batch), model.states_under([REFERENCE], batch)
-        scores = model.token_scores(states, targets, config.temperature)
-        reference = model.token_scores(reference_states, targets, config.temperature).logprobs
-        out.logprobs[rows, columns] = batch.unflatten(scores.logprobs.cpu())
-        out.reference[rows, columns] = batch.unflatten(reference.cpu())
-        out.kl[rows, columns] = batch.unflatten(model.token_kl(states, reference_states, config.temperature).cpu())
-        out.values[rows, columns] = batch.unflatten(run.values(batch, reference_states).cpu())
-        for i, answer_states in zip(group, reference_states.split([len(answers[i]) for i in group]), strict=True):
-            out.states[i] = answer_states
-        return float(scores.entropy.sum())
-
-    entropy = sum(model.side_by_side.map(look, out.parts(range(len(answers)), config.batch_tokens)))
-    for i, rollout in enumerate(rollouts):
-        out.behaviour[i, : len(rollout.logprobs)] = torch.tensor(rollout.logprobs)
-    out.entropy = entropy / float(out.mask.sum())
-    return out
-
-
-@torch.no_grad()
-def kl_to_base(run: PpoRun, experience: Experience, most: int = 16) -> float:
-    """Mean KL(policy ‖ bare base) per answer, along the first `most` answers."""
-    model = run.model
-    batch = experience.batch(range(min(most, len(experience.answers))), model)
-    states, base_states = model.states_under([POLICY], batch), model.states_under([], batch)
-    return float(model.token_kl(states, base_states, run.config.temperature).sum()) / len(batch.mask)
-
-
-def describe(experience: Experience, rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """What the answers look like, and how well the critic foresaw them."""
-    mask = experience.mask
-    returns = experience.returns[mask]
-    errors = (experience.returns - experience.values)[mask]
-    spread = float(returns.var(correction=0))
-    return {
-        "entropy": experience.entropy,
-        "answer_tokens": sum(len(r.token_ids) for r in rollouts) / len(rollouts),
-        "missing_end": sum(not r.finished for r in rollouts) / len(rollouts),
-        "distinct_answers": len({r.text for r in rollouts}) / len(rollouts),
-        "explained_variance": 1 - float(errors.var(correction=0)) / spread if spread > 0 else 0.0,
     }
 
 

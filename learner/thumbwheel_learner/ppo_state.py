@@ -1,9 +1,8 @@
-"""What a PPO run is: its configuration, its experience, its critic, and the checkpoint it can be resumed from."""
+"""What a PPO run is: its configuration, its experience, its critic, and the state it can be resumed from."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -161,8 +160,22 @@ class Critic(nn.Module):
         return self.outer(torch.tanh(self.inner(scaled))).squeeze(-1)
 
 
+@dataclass
+class Updates:
+    """How far the steps of one iteration have come."""
+
+    minibatches: int = 0
+    """Scored so far, in the order in which the iteration draws them."""
+    seen: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    """Figures of those that were followed by a step."""
+    kl: float = 0.0
+    """To the policy that sampled, before the last step, nats per token."""
+    taken_back: int = 0
+    is_over: bool = False
+
+
 class PpoRun:
-    """The state of one run: what `checkpoint.pt` holds, and what an iteration changes."""
+    """The state of one run: what a checkpoint holds, and what an iteration changes."""
 
     def __init__(self, model: PolicyModel, start: Path | None, config: PpoConfig) -> None:
         """Policy and reference are the same adapter at first."""
@@ -182,6 +195,7 @@ class PpoRun:
         self.iteration = 0
         self.rate_scale = 1.0
         """Share of the learning rate that is left after steps that went too far."""
+        self.updates = Updates()
         self._before: list[Tensor] = []
         self.reward_mean = 0.0
         self.reward_std = 1.0
@@ -210,45 +224,34 @@ class PpoRun:
         with self.model.using(CRITIC):
             return self.critic(self.model.answer_states(self.model.hidden(batch), batch))
 
-    def save(self, file: Path, fingerprint: str) -> None:
-        """Write everything an uninterrupted run would remember; random numbers depend on (seed, iteration) only."""
-        temporary = file.with_suffix(".tmp")
-        with temporary.open("wb") as out:
-            torch.save(
-                {
-                    "fingerprint": fingerprint,
-                    "adapters": {n: [p.detach() for p in self.model.parameters(n)] for n in self.adapters()},
-                    "critic": self.critic.state_dict(),
-                    "optimizers": [self.optimizer.state_dict(), self.critic_optimizer.state_dict()],
-                    "kl_coef": self.controller.coef,
-                    "iteration": self.iteration,
-                    "rate_scale": self.rate_scale,
-                    "reward": [self.reward_mean, self.reward_std],
-                    "stopped": self.stopped,
-                    "history": self.history,
-                },
-                out,
-            )
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(file)
+    def state(self) -> dict[str, Any]:
+        """Everything an uninterrupted run would remember; random numbers depend on (seed, iteration) only."""
+        return {
+            "adapters": {n: [p.detach() for p in self.model.parameters(n)] for n in self.adapters()},
+            "before": self._before if self.updates.minibatches else [],
+            "critic": self.critic.state_dict(),
+            "optimizers": [self.optimizer.state_dict(), self.critic_optimizer.state_dict()],
+            "kl_coef": self.controller.coef,
+            "iteration": self.iteration,
+            "updates": asdict(self.updates),
+            "rate_scale": self.rate_scale,
+            "reward": [self.reward_mean, self.reward_std],
+            "stopped": self.stopped,
+            "history": self.history,
+        }
 
-    def restore(self, file: Path, fingerprint: str) -> bool:
-        """Continue from a checkpoint of the same run; False when there is none."""
-        if not file.is_file():
-            return False
-        saved: dict[str, Any] = torch.load(file, weights_only=True)
-        if saved["fingerprint"] != fingerprint:
-            return False
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Be as the run was whose `state` this is."""
         with torch.no_grad():
             for name in self.adapters():
                 for parameter, old in zip(self.model.parameters(name), saved["adapters"][name], strict=True):
                     parameter.copy_(old)
+        self._before = saved["before"]
         self.critic.load_state_dict(saved["critic"])
         self.optimizer.load_state_dict(saved["optimizers"][0])
         self.critic_optimizer.load_state_dict(saved["optimizers"][1])
         self.controller.coef = saved["kl_coef"]
         self.iteration, self.stopped, self.history = saved["iteration"], saved["stopped"], saved["history"]
+        self.updates = Updates(**saved["updates"])
         self.reward_mean, self.reward_std = saved["reward"]
         self.rate_scale = saved["rate_scale"]
-        return True

@@ -15,43 +15,54 @@ from thumbwheel_learner.ppo_state import POLICY, Experience, PpoConfig, PpoRun
 from thumbwheel_learner.sft import answer_loss
 
 
-def update(run: PpoRun, experience: Experience, demonstrations: Sequence[Row]) -> dict[str, float]:
-    """Epochs of clipped minibatch steps on one iteration's answers (Schulman et al. 2017, arXiv:1707.06347)."""
-    config = run.config
+def update(
+    run: PpoRun, experience: Experience, demonstrations: Sequence[Row], after_minibatch: Callable[[int], None]
+) -> dict[str, float]:
+    """Epochs of clipped minibatch steps on one iteration's answers (Schulman et al. 2017, arXiv:1707.06347).
+
+    Goes on after the minibatches that `run.updates` counts; `after_minibatch` is told how many there are in all.
+    """
+    config, done = run.config, run.updates
     generator = torch.Generator().manual_seed(config.seed * 100_003 + run.iteration)
     rate = anneal(run.iteration, config)
     weights = importance_weights(experience.logprobs, experience.behaviour, experience.mask, config.importance_cap)
+    planned = draw_minibatches(len(experience.answers), demonstrations, config, generator)
     steps = Steps(run, rate)
-    first_ratio_error = 0.0
-    for _ in range(config.epochs):
-        order = shuffled(len(experience.answers), config.answers_per_prompt, generator)
-        for start in range(0, len(order), config.minibatch_answers):
-            group = order[start : start + config.minibatch_answers]
-            demos = pick_rows(demonstrations, generator) if config.sft_coef else []
-            measured = add_gradients(run, experience, group, weights, demos)
-            first_ratio_error = first_ratio_error if steps.seen else measured["ratio_error"]
-            steps.take(measured)
-            if steps.is_over:
-                break
-        if steps.is_over:
+    for group, demos in planned[done.minibatches :]:
+        if done.is_over:
             break
+        steps.take(add_gradients(run, experience, group, weights, demos))
+        done.minibatches += 1
+        after_minibatch(len(planned))
     steps.check_last(lambda: step_kl_of(run, experience, weights, some_answers(experience, config, generator)))
-    seen = steps.seen
+    seen = done.seen
     if config.critic == "frozen":
         value_loss = fit_frozen_critic(run, experience, generator, rate)
-        for stepped in seen:
-            stepped["value_loss"] = value_loss
+        seen = [stepped | {"value_loss": value_loss} for stepped in seen]
     metrics = {k: sum(s[k] for s in seen) / len(seen) for k in seen[0] if k != "ratio_error"}
     mask = experience.mask
     return metrics | {
-        "first_ratio_error": first_ratio_error,
+        "first_ratio_error": seen[0]["ratio_error"],
         "learning_rate": rate * run.rate_scale * run.model.rate(config.learning_rate),
         "minibatches": float(len(seen)),
-        "steps_taken_back": float(steps.taken_back),
+        "steps_taken_back": float(done.taken_back),
         "importance_mean": float(masked_mean(weights, mask)),
         "importance_capped": float(masked_mean((weights >= config.importance_cap).float(), mask)),
         "engine_gap": float(masked_mean((experience.logprobs - experience.behaviour).abs(), mask)),
     }
+
+
+def draw_minibatches(
+    answers: int, demonstrations: Sequence[Row], config: PpoConfig, generator: torch.Generator
+) -> list[tuple[list[int], list[Row]]]:
+    """Answers and demonstrations of every minibatch, drawn before the first step: a resumed iteration skips some."""
+    planned: list[tuple[list[int], list[Row]]] = []
+    for _ in range(config.epochs):
+        order = shuffled(answers, config.answers_per_prompt, generator)
+        for start in range(0, answers, config.minibatch_answers):
+            demos = pick_rows(demonstrations, generator) if config.sft_coef else []
+            planned.append((order[start : start + config.minibatch_answers], demos))
+    return planned
 
 
 def shuffled(answers: int, per_prompt: int, generator: torch.Generator) -> list[int]:
@@ -76,10 +87,6 @@ class Steps:
     def __init__(self, run: PpoRun, rate: float) -> None:
         self._run = run
         self._rate = rate
-        self._kl = 0.0
-        self.seen: list[dict[str, float]] = []
-        self.taken_back = 0
-        self.is_over = False
 
     def take(self, measured: dict[str, float]) -> None:
         """One step along the gradients that were added, or the last one back."""
@@ -94,25 +101,25 @@ class Steps:
         optimizers = [run.optimizer, run.critic_optimizer] if config.critic == "adapter" else [run.optimizer]
         for optimizer, base_rate in zip(optimizers, (config.learning_rate, config.critic_learning_rate), strict=False):
             step_like_tensorflow(optimizer, run.model.rate(base_rate) * self._rate * run.rate_scale, config.adam_eps)
-        self.seen.append(measured | {"grad_norm": float(norm)})
+        run.updates.seen.append(measured | {"grad_norm": float(norm)})
 
     def check_last(self, step_kl: Callable[[], float]) -> None:
         """The last step has no minibatch after it that would tell."""
-        if self.seen and not self.is_over and self._run.config.target_step_kl is not None:
+        if not self._run.updates.is_over and self._run.config.target_step_kl is not None:
             self._left(step_kl())
 
     def _left(self, step_kl: float) -> bool:
         """Whether the last step left the trust region; it is taken back then."""
-        limit = self._run.config.target_step_kl
-        if limit is None or step_kl <= limit or not self.seen:
-            self._kl = step_kl
+        limit, done = self._run.config.target_step_kl, self._run.updates
+        if limit is None or step_kl <= limit or not done.seen:
+            done.kl = step_kl
             return False
         self._run.take_back()
-        self.taken_back += 1
-        if self._kl <= limit / 2:
+        done.taken_back += 1
+        if done.kl <= limit / 2:
             self._run.rate_scale /= 4
         else:
-            self.is_over = True
+            done.is_over = True
         return True
 
 

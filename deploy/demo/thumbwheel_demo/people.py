@@ -81,6 +81,24 @@ def reasons_of(verdict: Satisfaction) -> list[str]:
     return [label for label, holds in labels.items() if holds]
 
 
+def habit(purpose: str, chat: Chat, settings: PeopleSettings) -> random.Random:
+    """Tie each decision to the conversation, so that the order of arrival changes nothing."""
+    return random.Random(f"{purpose}-{settings.seed}-{chat.scenario.id}")
+
+
+def thumb_of(chat: Chat, settings: PeopleSettings) -> Vote | None:
+    """Decide whether a customer votes, and how; annoyed ones more often, some by mistake."""
+    if chat.verdict is None:
+        return None
+    rng = habit("vote", chat, settings)
+    content = 2.0 * settings.votes / (1.0 + settings.annoyed)
+    chance = content if chat.verdict.satisfied else content * settings.annoyed
+    if rng.random() >= chance:
+        return None
+    mistaken = rng.random() < settings.noise
+    return "up" if chat.verdict.satisfied != mistaken else "down"
+
+
 class People:
     """A crowd around one service. Failed calls end up in the chat they belong to, never as an exception."""
 
@@ -125,15 +143,7 @@ class People:
 
     def vote_on(self, chat: Chat) -> Vote | None:
         """Decide whether this customer votes, and how; annoyed ones more often, some by mistake."""
-        if chat.verdict is None:
-            return None
-        rng = self._rng("vote", chat)
-        content = 2.0 * self.settings.votes / (1.0 + self.settings.annoyed)
-        chance = content if chat.verdict.satisfied else content * self.settings.annoyed
-        if rng.random() >= chance:
-            return None
-        mistaken = rng.random() < self.settings.noise
-        return "up" if chat.verdict.satisfied != mistaken else "down"
+        return thumb_of(chat, self.settings)
 
     async def _ask(self, scenario: Scenario, model: str | None, *, store: bool) -> Chat:
         started = time.monotonic()
@@ -212,5 +222,4 @@ class People:
         return list(await asyncio.gather(*(one(c, v) for c, v in zip(chats, dealt, strict=True))))
 
     def _rng(self, purpose: str, chat: Chat) -> random.Random:
-        """Tie each decision to the conversation, so that the order of arrival changes nothing."""
-        return random.Random(f"{purpose}-{self.settings.seed}-{chat.scenario.id}")
+        return habit(purpose, chat, self.settings)

@@ -2,7 +2,14 @@ import random
 
 import pytest
 
-from thumbwheel_demo.report.intervals import NotPaired, differences, mean_interval, paired_interval, pooled_interval
+from thumbwheel_demo.report.intervals import (
+    NotPaired,
+    differences,
+    mean_interval,
+    paired_interval,
+    pooled_interval,
+    wilson_interval,
+)
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial():
@@ -53,3 +60,13 @@ def test_the_interval_covers_the_truth_about_95_times_in_100():
         interval = mean_interval([float(rng.random() < 0.5) for _ in range(120)])
         covered += interval.low <= 0.5 <= interval.high
     assert 180 <= covered <= 198
+
+
+def test_wilsons_interval_is_where_the_score_test_would_just_reject():
+    interval = wilson_interval(8, 100)
+    for bound in (interval.low, interval.high):
+        assert abs(0.08 - bound) / (bound * (1 - bound) / 100) ** 0.5 == pytest.approx(1.96, abs=1e-3)
+    assert (wilson_interval(0, 100).low, wilson_interval(100, 100).high) == (0.0, 1.0)
+    assert wilson_interval(0, 100).high == pytest.approx(0.037, abs=1e-3)
+    with pytest.raises(ValueError):
+        wilson_interval(0, 0)

@@ -61,7 +61,7 @@ def judge(agreement: float = 0.9, votes: int = 100, labels: int = 100) -> Judge:
     liked = np.array([(n % 2 == 0) == (n < votes * agreement) for n in range(votes)], dtype=float)
     scores = np.array([[2.0, 1.5, 1.0] if n % 2 == 0 else [0.0] * 3 for n in range(votes)])
     checks = Checks(np.zeros(votes, dtype=bool), liked, scores, scores, np.arange(votes))
-    return Judge(LikesPlease(), checks, quality(checks, 300, 0), labels)  # type: ignore[arg-type]
+    return Judge(LikesPlease(), checks, quality(checks, 300, 0), labels)
 
 
 @pytest.fixture(scope="module")

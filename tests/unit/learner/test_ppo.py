@@ -1,15 +1,18 @@
-import itertools
 import math
+import re
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
-from tests.learner_models import ARCHITECTURES, demo, make_base, snapshot
+from tests.learner_models import demo, make_base, snapshot
+from tests.learner_ppo import PROMPTS, SMALL, LikesWord
 
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.model import PolicyModel, load_policy
-from thumbwheel_learner.ppo import BrokenRollout, NothingToPractise, draw_prompts, observe, train_ppo
+from thumbwheel_learner.ppo import NothingToPractise, train_ppo
+from thumbwheel_learner.ppo_experience import BrokenRollout, draw_prompts, observe
 from thumbwheel_learner.ppo_state import POLICY, REFERENCE, PpoConfig, PpoRun
 from thumbwheel_learner.ppo_update import step_like_tensorflow
 from thumbwheel_learner.reward import RewardScores
@@ -17,34 +20,6 @@ from thumbwheel_learner.rollout import Rollout
 from thumbwheel_learner.sampler import TransformersSampler
 from thumbwheel_learner.sft import demo_rows
 from thumbwheel_learner.tokens import make_batch
-
-SMALL = PpoConfig(
-    lora=LoraConfig(4, 8),
-    iterations=3,
-    prompts_per_iteration=24,
-    answers_per_prompt=1,
-    max_tokens=6,
-    minibatch_answers=8,
-    learning_rate=1e-2,
-    kl_target=2.0,
-)
-PROMPTS = [[2, a, b, 4, 3] for a in range(5, 11) for b in range(5, 9)]
-
-
-class LikesWord:
-    """A planted reward: the share of words that are the wanted one."""
-
-    def __init__(self, word: str = "thanks", members: int = 2) -> None:
-        self.word = word
-        self.members = members
-
-    def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> RewardScores:
-        shares = [a.split().count(self.word) / max(1, len(a.split())) for a in answers]
-        members = torch.tensor(shares)[:, None].repeat(1, self.members)
-        return RewardScores(members.mean(1), members.std(1, correction=0), members)
-
-    def identity(self) -> str:
-        return self.word
 
 
 @pytest.fixture
@@ -87,77 +62,6 @@ def test_ppo_raises_the_planted_reward(model: PolicyModel, tmp_path: Path, criti
     assert all(math.isfinite(v) for h in report.history for v in h.values())
     assert report.history[0]["kl"] == pytest.approx(0.0, abs=1e-6)
     assert report.kl > 0
-
-
-@pytest.mark.parametrize("answers", [1, 3])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_first_ratio_is_one_although_the_passes_are_padded_differently(
-    tmp_path: Path, architecture: str, answers: int
-) -> None:
-    model = load_policy(make_base(tmp_path / "base", architecture=architecture))
-    config = PpoConfig(
-        lora=LoraConfig(4, 8),
-        iterations=2,
-        prompts_per_iteration=12 // answers,
-        answers_per_prompt=answers,
-        max_tokens=6,
-        minibatch_answers=5,
-        batch_tokens=40,
-    )
-    prompts = [[2, *range(5, 5 + n), 4, 3] for n in range(1, 7)]
-    _, report = train_ppo(
-        model, None, LikesWord(), prompts, TransformersSampler(model), config, tmp_path / "out", work=tmp_path / "work"
-    )
-    assert [h["first_ratio_error"] < 1e-5 for h in report.history] == [True, True]
-    assert all(h["engine_gap"] < 1e-5 for h in report.history)
-    assert all(h["importance_mean"] == pytest.approx(1.0, abs=1e-5) for h in report.history)
-
-
-class Interrupted(Exception):
-    """As if the process had been killed."""
-
-
-class KilledAt:
-    """An engine that dies before its n-th call."""
-
-    def __init__(self, inner: TransformersSampler, call: int) -> None:
-        self.inner = inner
-        self.left = call
-
-    def sample(self, adapter: Path | None, prompts: Sequence[Sequence[int]], **how: object) -> list[list[Rollout]]:
-        if self.left == 0:
-            raise Interrupted
-        self.left -= 1
-        return self.inner.sample(adapter, prompts, **how)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("critic", ["frozen", "adapter"])
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, critic: str) -> None:
-    base = make_base(tmp_path / "base", scale=1.0)
-    config = PpoConfig(**(vars(SMALL) | {"critic": critic, "iterations": 4}))
-    outcomes = []
-    for name, calls in (("whole", 99), ("killed", 2)):
-        out, work = tmp_path / name, tmp_path / f"{name}-work"
-        model = load_policy(base)
-        engine = KilledAt(TransformersSampler(model), calls)
-        try:
-            train_ppo(model, None, LikesWord(), PROMPTS, engine, config, out, work=work)
-        except Interrupted:
-            model = load_policy(base)
-            train_ppo(model, None, LikesWord(), PROMPTS, TransformersSampler(model), config, out, work=work)
-        outcomes.append((out / "adapter_model.safetensors").read_bytes())
-    assert outcomes[0] == outcomes[1]
-
-
-def test_a_checkpoint_of_another_run_is_not_continued(model: PolicyModel, tmp_path: Path) -> None:
-    engine = TransformersSampler(model)
-    work = tmp_path / "work"
-    train_ppo(model, None, LikesWord(), PROMPTS, engine, SMALL, tmp_path / "a", work=work)
-    train_ppo(model, None, LikesWord("rude"), PROMPTS, engine, SMALL, tmp_path / "b", work=work)
-    train_ppo(model, None, LikesWord("rude"), PROMPTS, engine, SMALL, tmp_path / "c", work=tmp_path / "fresh")
-    a, b, c = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in "abc")
-    assert b == c
-    assert a != b
 
 
 def test_the_budget_stops_the_run_and_throws_the_far_policy_away(model: PolicyModel, tmp_path: Path) -> None:
@@ -253,29 +157,32 @@ def _batch(rows):
     return make_batch([r.prompt for r in rows], [r.answer for r in rows], pad_id=0)
 
 
-def test_the_kl_estimate_is_within_five_percent_of_the_exact_one(tmp_path: Path) -> None:
-    model = load_policy(make_base(tmp_path / "base", words=("yes", "no", "please"), scale=1.0))
-    run = PpoRun(model, None, PpoConfig(lora=LoraConfig(4, 8), temperature=0.9))
-    with torch.no_grad():
-        for parameter in model.parameters(POLICY):
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    prompt, longest = [2, 5, 6, 4, 3], 3
-    vocabulary = range(8)
-    words = [w for n in range(1, longest + 1) for w in itertools.product(vocabulary, repeat=n)]
-    whole = [list(w) for w in words if 4 not in w[:-1] and (w[-1] == 4 or len(w) == longest)]
-    batch = make_batch([prompt] * len(whole), whole, pad_id=0)
-    logprobs = []
-    for name in (POLICY, REFERENCE):
-        with torch.no_grad(), model.using(name):
-            logprobs.append(batch.unflatten(model.score_answers(batch, 0.9).logprobs).sum(1).double())
-    mine, reference = logprobs
-    assert float(mine.exp().sum()) == pytest.approx(1.0, abs=1e-4)
-    exact = float((mine.exp() * (mine - reference)).sum())
-    adapter = model.save(POLICY, tmp_path / "adapter")
-    rollouts = TransformersSampler(model).sample(adapter, [prompt], n=600, max_tokens=3, temperature=0.9, seed=0)[0]
-    estimate = float(observe(run, [prompt] * 600, rollouts).kl.sum(1).mean())
-    assert exact > 0.1
-    assert estimate == pytest.approx(exact, rel=0.05)
+def test_every_logged_metric_is_explained_and_nothing_else(model: PolicyModel, tmp_path: Path) -> None:
+    config = PpoConfig(**(vars(SMALL) | {"iterations": 1}))
+    _, report = train_ppo(
+        model, None, LikesWord(), PROMPTS, TransformersSampler(model), config, tmp_path / "out", work=tmp_path / "work"
+    )
+    page = (Path(__file__).parents[3] / "docs/algorithms/ppo.md").read_text(encoding="utf-8")
+    rows = page.partition("## What is logged")[2].splitlines()
+    keys = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in rows if row.startswith("| `")]
+    assert {key for row in keys for key in row} == report.history[0].keys()
+
+
+def test_every_detail_has_a_source_and_names_code_that_is_there() -> None:
+    page = (Path(__file__).parents[3] / "docs/algorithms/ppo.md").read_text(encoding="utf-8")
+    table = page.partition("## Details")[2].partition("## What is logged")[0]
+    rows = [row[1:-1].split(" | ") for row in table.splitlines() if row.startswith("| ")][2:]
+    assert len(rows) > 30
+    classes = {"PpoConfig": "ppo_state", "PolicyModel": "model"}
+    for detail, where, source in rows:
+        assert source.strip(), detail
+        for name in re.findall(r"`([\w.]+)`", where):
+            first, *rest = name.split(".")
+            path = [first, *rest] if first in classes else rest
+            holder = import_module(f"thumbwheel_learner.{classes.get(first, first)}")
+            for part in path:
+                assert hasattr(holder, part), name
+                holder = getattr(holder, part)
 
 
 def test_unfinished_answers_are_punished(model: PolicyModel, tmp_path: Path) -> None:

@@ -40,6 +40,20 @@ def pooled_interval(strata: Sequence[Sequence[float]]) -> Interval:
     return Interval(mean=point, low=float(low), high=float(high))
 
 
+def wilson_interval(successes: int, trials: int) -> Interval:
+    """A share with Wilson's 95% score interval (Wilson 1927), which holds near 0 and 1 and for few trials too.
+
+    Raises `ValueError` without trials.
+    """
+    if trials < 1:
+        raise ValueError("no trials to take a share of")
+    z = 1.959964
+    share, weight = successes / trials, z * z / trials
+    centre = (share + weight / 2) / (1 + weight)
+    half = z * ((share * (1 - share) + weight / 4) / trials) ** 0.5 / (1 + weight)
+    return Interval(mean=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
 def differences(after: PerPrompt, before: PerPrompt) -> list[float]:
     """Difference per prompt, in the order of the prompts' ids; raises `NotPaired`."""
     if after.keys() != before.keys():

@@ -1,0 +1,149 @@
+"""A desk with people, prompts, votes and a judge of its own: what one seed of the experiment stands on."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thumbwheel_demo.corpus import Scenario, prompts
+from thumbwheel_demo.people import Chat, PeopleSettings, thumb_of
+from thumbwheel_demo.satisfaction import correct, judge
+from thumbwheel_learner.evaluate import GateConfig, gate_prompts
+from thumbwheel_learner.examples import Demo, Judged, LoggedPrompt, Messages, Pair, Snapshot
+from thumbwheel_learner.judge import Judge, train_judge
+from thumbwheel_learner.labels import Evidence, split_evidence
+from thumbwheel_learner.model import PolicyModel
+from thumbwheel_learner.rollout import Rollout
+from thumbwheel_learner.sampler import TransformersSampler
+
+BATCH = 256
+"""Answers sampled side by side."""
+
+
+@dataclass(frozen=True)
+class DeskOptions:
+    """What decides a desk, beside its seed."""
+
+    chats: int = 1500
+    """Before the gate is called; seven in ten of the customers teach the reward model, the others the judge."""
+    answers: int = 4
+    """Sampled for each of the gate's prompts: the live policy says any of them, with equal chances."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What the live policy says to the gate's prompts, and the hidden satisfaction with it."""
+
+    row: dict[tuple[int, ...], int]
+    """Prompt ids -> row below."""
+    answers: list[list[Rollout]]
+    satisfied: NDArray[np.bool_]
+    """[P, K]"""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One seed's people, what they taught the judge, and what can be said to them."""
+
+    evidence: Evidence
+    judge: Judge | None
+    pool: Pool
+
+
+def open_desk(model: PolicyModel, seed: int, options: DeskOptions, config: GateConfig, folder: Path) -> Desk:
+    """Let people chat with the demo policy and vote, train the judge on its share of them, sample the pool."""
+    scenarios = prompts("live", options.chats, seed)
+    people = PeopleSettings(seed=seed)
+    asked = [model.tokens.prompt_ids(_messages(s)) for s in scenarios]
+    sampler = TransformersSampler(model, batch_size=BATCH)
+    how = {"max_tokens": config.max_tokens, "seed": seed}
+    said = [row[0] for row in sampler.sample(None, asked, n=1, temperature=config.temperature, **how)]
+    evidence = split_evidence(snapshot_of(scenarios, said, asked, people), config.judge_share)
+    own = replace(config.judge, seed=config.judge.seed + seed)
+    trained = train_judge(model, evidence, own, folder, resamples=config.resamples, seed=seed)
+    everything = GateConfig(prompts=options.chats, max_prompt=config.max_prompt, seed=seed)
+    to_answer = gate_prompts(model, evidence.judge.prompts, everything)
+    answers = sampler.sample(None, to_answer, n=options.answers, temperature=config.temperature, **how)
+    scenario = {tuple(ids): s for ids, s in zip(asked, scenarios, strict=True)}
+    satisfied = [
+        [judge(scenario[tuple(ids)], a.text).satisfied for a in row]
+        for ids, row in zip(to_answer, answers, strict=True)
+    ]
+    row = {tuple(ids): i for i, ids in enumerate(to_answer)}
+    return Desk(evidence, trained, Pool(row, answers, np.array(satisfied, dtype=bool)))
+
+
+def snapshot_of(
+    scenarios: Sequence[Scenario], said: Sequence[Rollout], asked: Sequence[list[int]], people: PeopleSettings
+) -> Snapshot:
+    """The chats as the learner would have frozen them: all prompts, the thumbs, the corrections."""
+    judged: list[Judged] = []
+    pairs: list[Pair] = []
+    demos: list[Demo] = []
+    logged: list[LoggedPrompt] = []
+    for n, (scenario, answer, ids) in enumerate(zip(scenarios, said, asked, strict=True)):
+        verdict, messages = judge(scenario, answer.text), _messages(scenario)
+        thumb = thumb_of(Chat(scenario, text=answer.text, verdict=verdict), people)
+        logged.append(
+            LoggedPrompt(
+                messages=messages,
+                conversation_id=scenario.id,
+                completion_id=f"completion-{n}",
+                created_ms=n,
+                answer=answer.text,
+                policy_version="base",
+                event_id=f"chat-{n}",
+                user=scenario.customer,
+                prompt_token_ids=ids,
+            )
+        )
+        if thumb is not None:
+            judged.append(
+                Judged(
+                    messages=messages,
+                    answer=answer.text,
+                    kind="thumb",
+                    value=float(thumb == "up"),
+                    user=scenario.customer,
+                    conversation_id=scenario.id,
+                    created_ms=n,
+                    event_id=f"thumb-{n}",
+                )
+            )
+        rng = random.Random(f"gate-{people.seed}-{scenario.id}")
+        if not verdict.satisfied and rng.random() < people.corrections:
+            pair, demo = _corrected(scenario, answer.text, n, f"agent-{rng.randrange(people.agents)}", rng)
+            pairs.append(pair)
+            demos.append(demo)
+    return Snapshot(hash="", created_ms=0, pairs=pairs, judged=judged, demos=demos, prompts=logged, counts={})
+
+
+def _corrected(scenario: Scenario, answer: str, n: int, agent: str, rng: random.Random) -> tuple[Pair, Demo]:
+    better, messages = correct(scenario, rng), _messages(scenario)
+    pair = Pair(
+        messages=messages,
+        chosen=better,
+        rejected=answer,
+        origin="correction",
+        user=agent,
+        conversation_id=scenario.id,
+        created_ms=n,
+        event_id=f"correction-{n}",
+    )
+    demo = Demo(
+        messages=messages,
+        text=better,
+        origin="correction",
+        user=agent,
+        conversation_id=scenario.id,
+        created_ms=n,
+        event_id=f"correction-{n}",
+    )
+    return pair, demo
+
+
+def _messages(scenario: Scenario) -> Messages:
+    return [dict(m) for m in scenario.messages]

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made.error("--batch takes an even number, --labels a multiple of it")
     if set(options.seeds) & set(options.choosing):
         made.error("--seeds and --choosing have a seed in common")
-    console = Console()
+    console = Console(width=120)
     try:
         curves = run_all(
             [*options.choosing, *options.seeds], plan, options.out, lambda text: console.print(text, highlight=False)

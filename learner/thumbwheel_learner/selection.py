@@ -32,8 +32,8 @@ class BadPool(ValueError):
 class Selection(NamedTuple):
     """A batch: the random slice first, then what was chosen, in the order of choice."""
 
-    index: Indices
-    """[B] positions in the pool."""
+    positions: Indices
+    """[B] in the pool."""
     random: NDArray[np.bool_]
     """[B] whether drawn at random: only what people say of these is an unbiased picture of the pool."""
 
@@ -133,7 +133,7 @@ class Design:
         direction = self._solved[index].copy()
         along: Array = self._vectors @ direction
         scale = self._weights[index] / (1.0 + self._weights[index] * self._leverage[index])
-        self._solved -= scale * along[:, None] * direction[None, :]
+        self._solved = self._solved - scale * along[:, None] * direction[None, :]
         self._leverage = self._leverage - scale * np.square(along)
 
 

@@ -137,8 +137,8 @@ def test_random_scores_are_even_and_seeded() -> None:
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_a_batch_is_the_same_for_the_same_seed_and_another_for_another(name: Acquisition, pairs: bool) -> None:
     batches = [acquire(pool(pairs=pairs), name, budget=10, seed=seed) for seed in (4, 4, 5)]
-    assert batches[0].index.tolist() == batches[1].index.tolist()
-    assert batches[0].index.tolist() != batches[2].index.tolist()
+    assert batches[0].positions.tolist() == batches[1].positions.tolist()
+    assert batches[0].positions.tolist() != batches[2].positions.tolist()
 
 
 @pytest.mark.parametrize("pairs", [False, True])
@@ -146,22 +146,22 @@ def test_a_batch_is_the_same_for_the_same_seed_and_another_for_another(name: Acq
 def test_a_conversation_is_asked_about_once(name: Acquisition, pairs: bool) -> None:
     asked = pool(pairs=pairs)
     batch = acquire(asked, name, budget=15, seed=1)
-    assert len(batch.index) == 15
-    assert len(set(asked.asked_of[batch.index].tolist())) == 15
+    assert len(batch.positions) == 15
+    assert len(set(asked.asked_of[batch.positions].tolist())) == 15
     assert int(batch.random.sum()) == (15 if name == "random" else 3)
 
 
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_a_budget_larger_than_the_pool_asks_about_every_conversation(name: Acquisition) -> None:
     batch = acquire(pool(pairs=True), name, budget=1_000, seed=1)
-    assert len(batch.index) == len(batch.random) == 20
+    assert len(batch.positions) == len(batch.random) == 20
 
 
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_nothing_to_ask_about_gives_an_empty_batch(name: Acquisition) -> None:
     empty = Pool([], np.zeros((2, 0)), np.zeros((0, 3)))
-    assert acquire(empty, name, budget=5, seed=0).index.tolist() == []
-    assert acquire(pool(), name, budget=0, seed=0).index.tolist() == []
+    assert acquire(empty, name, budget=5, seed=0).positions.tolist() == []
+    assert acquire(pool(), name, budget=0, seed=0).positions.tolist() == []
 
 
 @pytest.mark.parametrize("name", ACTIVE)
@@ -170,8 +170,8 @@ def test_beyond_the_random_slice_the_best_questions_are_taken(name: Acquisition)
     asked = Pool([f"c{i}" for i in range(12)], sampled(2).normal(size=(3, 12)), 10 * np.eye(12))
     batch = acquire(asked, name, budget=4, seed=3)
     worth = scores(asked, name, np.random.default_rng([3, 1]))
-    left = [i for i in range(12) if i not in batch.index[batch.random]]
-    assert worth[batch.index[~batch.random][0]] == pytest.approx(max(worth[i] for i in left))
+    left = [i for i in range(12) if i not in batch.positions[batch.random]]
+    assert worth[batch.positions[~batch.random][0]] == pytest.approx(max(worth[i] for i in left))
 
 
 @pytest.mark.parametrize("name", ACTIVE)
@@ -182,7 +182,7 @@ def test_two_of_a_kind_are_not_asked_about_together(name: Acquisition) -> None:
     twins = Pool(list(range(20)), members, features)
     for seed in range(10):
         batch = acquire(twins, name, budget=8, seed=seed, random_share=0.01)
-        assert len({int(i) % 10 for i in batch.index}) == 8
+        assert len({int(i) % 10 for i in batch.positions}) == 8
 
 
 def test_a_pair_and_its_mirror_image_are_the_same_question() -> None:
@@ -191,7 +191,7 @@ def test_a_pair_and_its_mirror_image_are_the_same_question() -> None:
     mirrored = Pool(["a", "a", "b", "b", "c", "c"], members, features, np.array([[0, 1], [2, 3], [4, 5]]))
     for seed in range(5):
         batch = acquire(mirrored, "variance", budget=2, seed=seed, random_share=0.1)
-        assert set(batch.index.tolist()) != {0, 1}
+        assert set(batch.positions.tolist()) != {0, 1}
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def test_the_random_slice_has_its_share_rounded_up(budget: int, share: float, si
 
 def test_the_random_slice_does_not_depend_on_the_scores() -> None:
     one, other = chosen(np.arange(40.0), 10), chosen(np.arange(40.0)[::-1], 10)
-    assert one.index[one.random].tolist() == other.index[other.random].tolist()
-    assert one.index[~one.random].tolist() != other.index[~other.random].tolist()
+    assert one.positions[one.random].tolist() == other.positions[other.random].tolist()
+    assert one.positions[~one.random].tolist() != other.positions[~other.random].tolist()
 
 
 def test_the_random_slice_draws_conversations_evenly_and_answers_of_each_evenly() -> None:
@@ -30,19 +30,19 @@ def test_the_random_slice_draws_conversations_evenly_and_answers_of_each_evenly(
     drawn = np.zeros(7)
     for seed in range(3000):
         batch = select(Diverse(np.arange(7.0), np.eye(7)), conversations, budget=1, seed=seed)
-        drawn[batch.index] += 1 / 3000
+        drawn[batch.positions] += 1 / 3000
     assert drawn.tolist() == pytest.approx([1 / 12] * 4 + [1 / 3] + [1 / 6] * 2, abs=0.03)
 
 
 def test_the_rest_is_the_best_in_order() -> None:
     scores = np.random.default_rng(0).random(40)
     batch = chosen(scores, 10)
-    left = [i for i in np.argsort(-scores) if i not in batch.index[:2]]
-    assert batch.index[2:].tolist() == left[:8]
+    left = [i for i in np.argsort(-scores) if i not in batch.positions[:2]]
+    assert batch.positions[2:].tolist() == left[:8]
 
 
 def test_equal_scores_are_decided_at_random() -> None:
-    first = {int(chosen(np.ones(40), 2, seed=seed).index[1]) for seed in range(60)}
+    first = {int(chosen(np.ones(40), 2, seed=seed).positions[1]) for seed in range(60)}
     assert len(first) > 20
 
 
@@ -65,7 +65,7 @@ def test_nearness_follows_its_formula() -> None:
 def test_questions_that_are_all_the_same_are_asked_all_the_same() -> None:
     values = Diverse(np.ones(5), np.full((5, 3), 0.1))
     batch = select(values, np.arange(5), budget=3, seed=0)
-    assert len(set(batch.index.tolist())) == 3
+    assert len(set(batch.positions.tolist())) == 3
     assert values.values().tolist() == [0.0] * 5
 
 
@@ -83,14 +83,14 @@ def test_a_greedy_design_covers_every_direction_before_it_repeats_one() -> None:
     vectors = np.repeat(np.eye(4) * np.array([4.0, 3.0, 2.0, 1.0]), 5, axis=0)
     for seed in range(10):
         batch = select(Design(vectors), np.arange(20), budget=4, seed=seed, random_share=0.01)
-        assert {0, 1, 2} <= set((batch.index // 5).tolist())
+        assert {0, 1, 2} <= set((batch.positions // 5).tolist())
 
 
 def test_the_random_slice_counts_as_known_to_the_design() -> None:
     vectors = np.repeat(np.eye(2), 10, axis=0)
     for seed in range(10):
         batch = select(Design(vectors), np.arange(20), budget=2, seed=seed)
-        assert sorted((batch.index // 10).tolist()) == [0, 1]
+        assert sorted((batch.positions // 10).tolist()) == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """How fast a linear reward learns what customers think, by how the questions are chosen."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (numpy's stubs leave the element type of reductions open)
+
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -144,7 +147,7 @@ class Simulation:
             random_share=self.plan.random_share,
             precision=known.precision,
         )
-        return left[batch.index].tolist()
+        return left[batch.positions].tolist()
 
 
 def _reading(answers: JudgedAnswers, plan: Plan) -> JudgedAnswers:

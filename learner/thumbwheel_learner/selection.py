@@ -132,7 +132,8 @@ class Design:
         """Add a question's information to P, by the formula of Sherman and Morrison."""
         direction = self._solved[index].copy()
         along: Array = self._vectors @ direction
-        scale = self._weights[index] / (1.0 + self._weights[index] * self._leverage[index])
+        weight = float(self._weights[index])
+        scale = weight / (1.0 + weight * float(self._leverage[index]))
         self._solved = self._solved - scale * along[:, None] * direction[None, :]
         self._leverage = self._leverage - scale * np.square(along)
 

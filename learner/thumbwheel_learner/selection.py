@@ -121,7 +121,7 @@ class Design:
         except np.linalg.LinAlgError as error:
             raise BadPool("precision: not positive definite") from error
         self._vectors = vectors
-        self._solved: Array = np.linalg.solve(known, vectors.T).T
+        self._solved: Array = np.linalg.solve(known, vectors.T).T.astype(np.float64)
         self._leverage: Array = np.einsum("nd,nd->n", vectors, self._solved)
 
     def values(self) -> Array:

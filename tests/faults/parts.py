@@ -15,7 +15,7 @@ import httpx
 from tests.brokers import LocalBroker
 from tests.databases import postgres_server
 
-READY_S = 120.0
+READY_S = 300.0
 RESTART_S = 1.0
 MANY_RESTARTS = 100
 

@@ -23,7 +23,7 @@ def test_a_lease_has_one_holder_until_it_is_released(database: Engine) -> None:
     assert take(database, LEFT) == dict.fromkeys(PARTITIONS, 1)
     assert take(database, RIGHT) == {}
     assert take(database, LEFT) == dict.fromkeys(PARTITIONS, 1)
-    write(database, lambda s: lease.release(s, LEFT))
+    write(database, lambda s: lease.release(s, LEFT, PARTITIONS))
     assert take(database, RIGHT) == dict.fromkeys(PARTITIONS, 2)
 
 

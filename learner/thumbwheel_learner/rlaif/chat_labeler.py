@@ -112,7 +112,7 @@ class ChatLabeler:
             asked_for = None
             try:
                 answer = self._http.post("/chat/completions", content=content, headers=headers)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 reason = type(error).__name__
             else:
                 if answer.status_code == 200:

@@ -86,13 +86,8 @@ class Labelling:
         self._ask([h.question for h in humans[: config.human_pairs]], known, held, how, run_id, progress)
         found = agreements(humans, {digest: kept.probability for digest, kept in known.items()}, weights)
         weight = worth(found, config.min_human_pairs)
-        judged = digests(snapshot.pairs)
-        pairs: list[Question] = []
-        if weight > 0:
-            fresh = logged_pairs(snapshot.prompts, judged | known.keys(), config.per_prompt)
-            self._ask(fresh, known, held, how, run_id, progress)
-            pairs = [q for q in logged_pairs(snapshot.prompts, judged) if q.digest in known]
-        both = [known[q.digest] for q in (*(h.question for h in humans), *pairs) if q.digest in known]
+        pairs = self._only_ours(snapshot, known, held, how, run_id, progress) if weight > 0 else []
+        used = [known[q.digest] for q in (*(h.question for h in humans), *pairs) if q.digest in known]
         facts = {
             "labeler": name,
             "principle": config.principle,
@@ -100,11 +95,26 @@ class Labelling:
             "failed": how.failed,
             "stopped": how.stopped or None,
             "agreement": {agreement.origin: agreement.as_dict() for agreement in found},
-            "consistent": sum(kept.consistent for kept in both) / len(both) if both else None,
+            "consistent": sum(kept.consistent for kept in used) / len(used) if used else None,
             "weight": weight,
             "pairs": len(pairs),
         }
         return Labelled(name, [(q, known[q.digest].probability) for q in pairs], weight, facts)
+
+    def _only_ours(
+        self,
+        snapshot: Snapshot,
+        known: dict[str, Kept],
+        held: Mapping[str, frozenset[str]],
+        how: _Round,
+        run_id: str,
+        progress: Progress,
+    ) -> list[Question]:
+        """Pairs on which only the labeler has a verdict, after asking about new ones."""
+        judged = digests(snapshot.pairs)
+        fresh = logged_pairs(snapshot.prompts, judged | known.keys(), self._config.per_prompt)
+        self._ask(fresh, known, held, how, run_id, progress)
+        return [q for q in logged_pairs(snapshot.prompts, judged) if q.digest in known]
 
     def _ask(
         self,

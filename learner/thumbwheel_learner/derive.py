@@ -72,6 +72,7 @@ def prompt_of(envelope: Envelope, event: TurnCompleted) -> LoggedPrompt | None:
         completion_id=event.completion_id,
         created_ms=event.created_ms,
         answer=first.text,
+        other_answers=[choice.text for choice in event.choices[1:]],
         policy_version=event.policy_version,
         event_id=envelope.event_id,
         user=_scoped(envelope.tenant, event.user) if event.user is not None else None,

@@ -12,6 +12,8 @@ LearnerError
 ├── run.Stopped                    a person asked the learner to stop; the run resumes at the next start
 ├── run.RunAbandoned               a run can never finish; the message says why
 ├── publish.PublishFailed          the artifact could not be written
+├── rlaif.labeler.LabelerAway      the labeler does not answer now
+├── rlaif.labeler.NoVerdict        it has none on this pair: BadVerdict, LabelerRefused
 └── rollout_http.RolloutFailed     the service did not sample
     └── RolloutRefused             the service will not load this candidate, however often it is asked
 """

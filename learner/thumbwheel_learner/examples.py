@@ -69,6 +69,8 @@ class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The end user of the chat, where the app names one."""
     token_ids: list[int] | None = None
     prompt_token_ids: list[int] | None = None
+    other_answers: list[str] = []
+    """Texts of the other choices, where several were asked for."""
     redacted: bool = False
     """Not what was sent: something was taken out before it was stored."""
 

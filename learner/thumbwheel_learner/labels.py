@@ -34,7 +34,7 @@ def batch_of(rows: Sequence[Row], pad_id: int) -> Batch:
 
 @dataclass(frozen=True)
 class Item:
-    """One human judgement on one row, or on two and more (chosen first)."""
+    """One judgement on one row, or on two and more (chosen first)."""
 
     kind: Kind
     rows: tuple[Row, ...]
@@ -88,6 +88,12 @@ def split_by_time(items: Sequence[Item], held_out: float) -> tuple[list[Item], l
     cut = round(len(ordered) * (1 - held_out))
     early = {i.conversation for i in ordered[:cut]}
     return [i for i in ordered if i.conversation in early], [i for i in ordered if i.conversation not in early]
+
+
+def apart_from(items: Sequence[Item], held_out: Sequence[Item]) -> list[Item]:
+    """Those that share neither conversation nor prompt with what is held out."""
+    conversations, prompts = {i.conversation for i in held_out}, {i.prompt_key for i in held_out}
+    return [i for i in items if i.conversation not in conversations and i.prompt_key not in prompts]
 
 
 def mismatched(items: Sequence[Item], rows: int, max_length: int, generator: random.Random) -> list[Item]:

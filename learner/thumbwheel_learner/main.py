@@ -216,7 +216,7 @@ class Parts:
 
 def _real_stages(parts: Parts) -> Mapping[str, "Stage"]:
     """The algorithms on the real model, with rollouts on the serving engine."""
-    from thumbwheel_learner.plan import recipe_of
+    from thumbwheel_learner.plan import labelling_of, recipe_of
     from thumbwheel_learner.stages import Workshop
 
     settings = parts.settings
@@ -242,6 +242,7 @@ def _real_stages(parts: Parts) -> Mapping[str, "Stage"]:
         rollouts=rollouts,
         publisher=parts.publisher,
         recipe=recipe_of(settings.training),
+        labelling=labelling_of(settings.labeler, parts.engine, settings.data, parts.keys),
     ).stages()
 
 

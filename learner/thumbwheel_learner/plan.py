@@ -1,12 +1,19 @@
 """From settings to the algorithms' configurations: whatever is left at 0 keeps the algorithm's own default."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
 from thumbwheel_learner.evaluate import GateConfig
+from thumbwheel_learner.keys import KeySource
 from thumbwheel_learner.lora import LoraConfig
 from thumbwheel_learner.ppo_state import PpoConfig
 from thumbwheel_learner.reward import RewardConfig
+from thumbwheel_learner.rlaif.chat_labeler import ChatLabeler, labeler_http
+from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
+from thumbwheel_learner.rlaif.settings import PRINCIPLE, LabelerSettings
 from thumbwheel_learner.settings import Training
 from thumbwheel_learner.sft import SftConfig
 from thumbwheel_learner.voters.weigh import VotersConfig
@@ -64,6 +71,15 @@ def recipe_of(training: Training) -> Recipe:
             weigh=training.voters == "weigh", released=training.voters_released, held=training.voters_held
         ),
     )
+
+
+def labelling_of(settings: LabelerSettings, engine: Engine, data: Path, keys: KeySource) -> Labelling | None:
+    """The labeler behind the endpoint that is set; None without one."""
+    if not settings.url:
+        return None
+    labeler = ChatLabeler(labeler_http(settings.url, settings.api_key), settings.model)
+    config = LabellingConfig(principle=settings.principle or PRINCIPLE, pairs=settings.pairs)
+    return Labelling(engine, data, keys, labeler, config)
 
 
 def _ppo(config: PpoConfig, training: Training) -> PpoConfig:

@@ -19,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, so
 
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.examples import Snapshot
-from thumbwheel_learner.labels import Item, Row, items_of, mismatched, split_by_time, weighted
+from thumbwheel_learner.labels import Item, Row, apart_from, items_of, mismatched, split_by_time, weighted
 from thumbwheel_learner.likelihood import KnownLikelihoods
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
@@ -40,11 +40,13 @@ def train_reward(
     folder: Path,
     *,
     weights: Mapping[str, float] | None = None,
+    extra: Sequence[Item] = (),
     progress: Progress = silent,
     prefix: str = "reward",
 ) -> tuple[RewardModel, RewardReport]:
     """Train on the older labels, report on the newest, save to `folder`; `weights` by user, 1 where none is given.
 
+    `extra` judgements, no person's, are trained on alone: never reported on, counted, or on a prompt that is held out.
     Raises `TooFewLabels` when no label is left to train on.
     """
     started = time.monotonic()
@@ -53,9 +55,8 @@ def train_reward(
     if not train:
         raise TooFewLabels("the snapshot holds no thumb, rating, flag or pair to train on")
     reward = RewardModel(model, config, prefix)
-    loss = _fit(
-        reward, mismatched(train, config.mismatched, config.max_length, random.Random(config.seed)), config, progress
-    )
+    people = mismatched(train, config.mismatched, config.max_length, random.Random(config.seed))
+    loss = _fit(reward, [*people, *apart_from(extra, test)], config, progress)
     rows = [row for item in train for row in item.rows]
     with torch.no_grad():
         reward.center = reward.score_rows(rows).members.mean(dim=0)

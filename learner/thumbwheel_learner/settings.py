@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from thumbwheel.errors import ConfigurationError
+from thumbwheel_learner.rlaif.settings import LabelerSettings
 
 PREFIX = "THUMBWHEEL_"
 STAGES = ("reward", "sft", "ppo")
@@ -122,6 +123,7 @@ class Settings:
     """`NEWER_SCHEMA`: a record of a newer Thumbwheel pauses its partition until this learner is upgraded; `set-aside`
     makes a dead letter of it, to be replayed after the upgrade."""
     training: Training = field(default_factory=Training)
+    labeler: LabelerSettings = field(default_factory=LabelerSettings)
 
     def __post_init__(self) -> None:
         fill = object.__setattr__
@@ -149,6 +151,8 @@ class Settings:
             raise BadSetting("THUMBWHEEL_BUS=kafka needs THUMBWHEEL_KAFKA_BOOTSTRAP=host:port")
         if both := sorted({*self.training.voters_held} & {*self.training.voters_released}):
             raise BadSetting(f"{both[0]!r} is in both THUMBWHEEL_VOTERS_HELD and THUMBWHEEL_VOTERS_RELEASED")
+        if self.labeler.url and not (self.labeler.model and self.labeler.url.startswith(("http://", "https://"))):
+            raise BadSetting("THUMBWHEEL_LABELER_URL must be http:// or https://, and needs THUMBWHEEL_LABELER_MODEL")
         if self.data.exists() and not self.data.is_dir():
             raise BadSetting(f"THUMBWHEEL_DATA={self.data} is a file; name a folder")
         if self.report_every_s <= 0:
@@ -203,6 +207,13 @@ def from_environment(environment: Mapping[str, str] | None = None, *, default_mo
             Literal["pause", "set-aside"], _one_of(given, "NEWER_SCHEMA", ("pause", "set-aside"), "pause")
         ),
         training=_training(given),
+        labeler=LabelerSettings(
+            url=given.get("LABELER_URL", "").rstrip("/"),
+            model=given.get("LABELER_MODEL", ""),
+            api_key=given.get("LABELER_API_KEY", ""),
+            principle=given.get("LABELER_PRINCIPLE", ""),
+            pairs=_number(given, "LABELER_PAIRS", int, LabelerSettings.pairs),
+        ),
     )
 
 

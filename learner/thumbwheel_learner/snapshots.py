@@ -126,6 +126,15 @@ def keys_of_examples(data: Path, digest: str) -> list[frozenset[str]]:
     return [frozenset(box.key_ids(line.box)) if line.box else frozenset() for line in _read(data, digest).lines]
 
 
+def keys_by_event(data: Path, digest: str) -> dict[str, frozenset[str]]:
+    """The ids of the keys that each event's examples are sealed under; raises `SnapshotDamaged`."""
+    found: dict[str, frozenset[str]] = {}
+    for line in _read(data, digest).lines:
+        held = frozenset(box.key_ids(line.box)) if line.box else frozenset[str]()
+        found[line.source] = found.get(line.source, frozenset()) | held
+    return found
+
+
 def _read(data: Path, digest: str) -> _Read:
     """Header and lines, each line against its digest and all of them against the hash; needs no keys."""
     path = data / FOLDER / f"{digest}.jsonl.gz"

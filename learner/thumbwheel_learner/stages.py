@@ -15,7 +15,7 @@ from thumbwheel.events import now_ms
 from thumbwheel_learner.evaluate import gate_prompts, judge_gate
 from thumbwheel_learner.examples import LoggedPrompt, Snapshot, as_sent
 from thumbwheel_learner.judge import train_judge
-from thumbwheel_learner.labels import Evidence, split_evidence
+from thumbwheel_learner.labels import Evidence, Item, split_evidence
 from thumbwheel_learner.model import PolicyModel
 from thumbwheel_learner.plan import Recipe
 from thumbwheel_learner.ppo import NothingToPractise, train_ppo
@@ -23,6 +23,7 @@ from thumbwheel_learner.progress import Progress
 from thumbwheel_learner.publish import Provenance, Publisher
 from thumbwheel_learner.reward import load_reward
 from thumbwheel_learner.reward_training import TooFewLabels, train_reward
+from thumbwheel_learner.rlaif.labelling import Labelling, items_of_labelled
 from thumbwheel_learner.rollout import RolloutEngine
 from thumbwheel_learner.rollout_http import RolloutFailed, RolloutRefused
 from thumbwheel_learner.run import RunInterrupted
@@ -51,6 +52,8 @@ class Workshop:
     rollouts: Callable[[PolicyModel], AbstractContextManager[RolloutEngine]]
     publisher: Publisher
     recipe: Recipe
+    labelling: Labelling | None = None
+    """Asks a language model for labels beside people's; None: nobody is asked."""
 
     def stages(self) -> dict[str, Stage]:
         """By name, for a `Runner`."""
@@ -76,7 +79,8 @@ class Workshop:
         """
         alone = given.stages == ("reward",)
         snapshot, voters = self.heard(given.snapshot if alone else self.evidence(given).training)
-        said = {"voters": voters.as_dict()}
+        extra, asked = self.labelled(given, snapshot, voters)
+        said = {"voters": voters.as_dict(), **asked}
         reward_id = f"rm-{given.run_id.removeprefix('run-')}"
         folder = self.data / REWARD_MODELS / reward_id
         try:
@@ -86,6 +90,7 @@ class Workshop:
                 self.recipe.reward,
                 folder,
                 weights=voters.weights,
+                extra=extra,
                 progress=given.progress,
             )
         except TooFewLabels as error:
@@ -103,6 +108,14 @@ class Workshop:
         for old in spare_reward_models(self.engine):
             shutil.rmtree(self.data / old.folder, ignore_errors=True)
         return StageOutcome(result={"id": reward_id, "folder": row.folder, **figures, **said})
+
+    def labelled(self, given: StageInput, heard: Snapshot, voters: Weighing) -> tuple[list[Item], dict[str, Any]]:
+        """A labeler's pairs for the reward model, and what the stage says of them; nothing where nobody is asked."""
+        if self.labelling is None:
+            return [], {}
+        labelled = self.labelling.label(given.run_id, heard, weights=voters.weights, progress=given.progress)
+        items = items_of_labelled(labelled, self.model().tokens, self.recipe.reward.max_length)
+        return items, {"labeler": labelled.facts}
 
     def sft(self, given: StageInput) -> StageOutcome:
         """Teach the live policy what people say should have been said."""

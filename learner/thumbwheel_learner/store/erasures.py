@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from thumbwheel.events import PersonErased
 from thumbwheel_learner.store.insert import insert_if_new
-from thumbwheel_learner.store.tables import ErasedKeyRow, ErasureRow, FeedbackRow, TurnRow, table_of
+from thumbwheel_learner.store.tables import ErasedKeyRow, ErasureRow, FeedbackRow, TurnRow, VerdictRow, table_of
 
 K = TypeVar("K")
 _keys = table_of(ErasedKeyRow)
@@ -43,6 +43,7 @@ def remember(session: Session, erased: Iterable[tuple[str, PersonErased]]) -> No
             "applied": False,
         }
         insert_if_new(session, ErasureRow, [row])
+        _delete(session, VerdictRow, event.keys)
 
 
 def leave_out(session: Session, rows: dict[K, dict[str, Any]]) -> None:
@@ -78,7 +79,7 @@ def _gone(session: Session, ids: list[str]) -> set[str]:
     return found
 
 
-def _delete(session: Session, table: type[TurnRow | FeedbackRow], keys: list[str]) -> int:
+def _delete(session: Session, table: type[TurnRow | FeedbackRow | VerdictRow], keys: list[str]) -> int:
     """By a scan of the table: erasures are rare, and an index over several keys per row would slow every insert."""
     column, gone = table_of(table).c.key_ids, 0
     for start in range(0, len(keys), _CHUNK):

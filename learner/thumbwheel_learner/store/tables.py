@@ -78,6 +78,26 @@ class FeedbackRow(LearnerTable, table=True):
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
+class VerdictRow(LearnerTable, table=True):
+    """What a labeler says of two answers; nothing that counts or reads people's labels looks here."""
+
+    digest: str = Field(primary_key=True)
+    """Of conversation and answers."""
+    labeler: str = Field(primary_key=True)
+    principle: str = Field(primary_key=True)
+    """Digest of its text."""
+    probability: float
+    """That the answer whose text sorts first is better."""
+    consistent: bool
+    run_id: str
+    """That asked for it."""
+    created_ms: int = Field(sa_type=_BIG)
+    key_ids: str = ""
+    """As with turns: of everybody whose words were judged."""
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """Reason and events, sealed under these keys; plain JSON where the events came unsealed."""
+
+
 class ErasedKeyRow(LearnerTable, table=True):
     """A destroyed key: what comes under it, from whichever partition and however late, is not stored."""
 

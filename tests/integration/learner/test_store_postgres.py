@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,19 +14,21 @@ from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
 from tests.learner_stages import Script, fill, runner
 from tests.unit.learner.test_consume_replay import contents, crash_once, drain
-from tests.unit.learner.test_store_migrations import letters_outlive_0002
+from tests.unit.learner.test_store_migrations import letters_outlive_0002, verdicts_come_with_0005
 
 from thumbwheel.bus import TopicPartition
-from thumbwheel.events import FEEDBACK, Envelope, encode, wrap
+from thumbwheel.events import FEEDBACK, Envelope, PersonErased, encode, wrap
 from thumbwheel.types import Thumb
 from thumbwheel_learner.announce import Announcer
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset import freeze
 from thumbwheel_learner.keys import NoKeys
+from thumbwheel_learner.store import erasures
 from thumbwheel_learner.store.ingest import OffsetMoved, move_offset
 from thumbwheel_learner.store.runs import label_counts, unfinished_runs
 from thumbwheel_learner.store.session import VERSION_TABLE, connect, migrate, reading, writing
 from thumbwheel_learner.store.tables import DeadLetterRow, LearnerTable
+from thumbwheel_learner.store.verdicts import Kept, keep_verdict, verdicts_of
 
 pytestmark = pytest.mark.postgres
 
@@ -56,6 +59,7 @@ def test_migrations_make_exactly_the_declared_tables_and_take_them_away_again(po
     migrate(postgres, "base")
     assert set(inspect(postgres).get_table_names()) <= {VERSION_TABLE}
     letters_outlive_0002(postgres)
+    verdicts_come_with_0005(postgres)
 
 
 def test_crashes_and_disorder_give_the_store_and_the_snapshot_of_a_straight_run_on_sqlite(
@@ -104,6 +108,19 @@ def test_a_text_that_the_database_cannot_hold_is_dead_lettered_alone(postgres: E
         [letter] = session.exec(select(DeadLetterRow)).all()
     assert letter.offset == 0
     assert label_counts(postgres) == (1, 1)
+
+
+def test_verdicts_on_the_words_of_the_erased_go(postgres: Engine) -> None:
+    ann, bob = "a" * 32, "b" * 32
+    said: dict[str, Any] = {"labeler": "m", "principle": "p", "reason": "because", "event_ids": ["e"], "run_id": "r"}
+    keys = {ann: b"k" * 32, bob: b"l" * 32}
+    assert keep_verdict(postgres, "both", Kept(0.75, True), keys=keys, **said)
+    assert keep_verdict(postgres, "bobs", Kept(0.75, True), keys={bob: keys[bob]}, **said)
+    with writing(postgres) as session:
+        erasures.remember(session, [("", PersonErased(erasure_id="er", keys=[ann], created_ms=1))])
+    assert set(verdicts_of(postgres, "m", "p")) == {"bobs"}
+    assert not keep_verdict(postgres, "late", Kept(0.75, True), keys=keys, **said)
+    assert set(verdicts_of(postgres, "m", "p")) == {"bobs"}
 
 
 def test_a_run_is_kept_in_it(postgres: Engine, tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ import random
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Engine
 from tests.databases import learner_store
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
 
 from thumbwheel.events import Envelope, FeedbackRecorded, wrap
-from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Flag, Outcome, Rating, Thumb
+from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Flag, Outcome, Rating, Thumb, TurnChoice
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset import freeze
 from thumbwheel_learner.examples import Snapshot, as_sent
@@ -128,6 +129,14 @@ def test_redacted_turns_teach_as_texts_and_are_no_prompts_to_practise_on(engine:
     assert [j.answer for j in snapshot.judged] == ["answer 2"]
     assert (snapshot.counts["prompts"], snapshot.counts["prompts_redacted"]) == (2, 1)
     assert load(tmp_path, snapshot.hash, NoKeys()).snapshot == snapshot
+
+
+def test_a_prompt_keeps_every_answer_that_was_asked_for(engine: Engine, tmp_path: Path) -> None:
+    choices = [TurnChoice(index=n, text=text, finish_reason="stop") for n, text in enumerate(("one", "two", "three"))]
+    stored(engine, [wrap(turn(1)), wrap(replace(turn(2), choices=choices))])
+    plain, several = freeze(engine, tmp_path, NoKeys()).snapshot.prompts
+    assert (plain.answer, plain.other_answers) == ("answer 1", [])
+    assert (several.answer, several.other_answers) == ("one", ["two", "three"])
 
 
 def test_only_complete_chats_give_prompts(engine: Engine, tmp_path: Path) -> None:

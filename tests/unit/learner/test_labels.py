@@ -3,7 +3,7 @@ import random
 from msgspec.structs import replace
 from tests.learner_models import demo, logged, pair, said, snapshot, thumb
 
-from thumbwheel_learner.labels import Item, Row, mismatched, split_by_time, split_evidence, weighted
+from thumbwheel_learner.labels import Item, Row, apart_from, mismatched, split_by_time, split_evidence, weighted
 
 
 def item(conversation: str, created_ms: int) -> Item:
@@ -24,6 +24,15 @@ def test_an_item_is_as_heavy_as_its_user() -> None:
     one, two = item("c0", 0), item("c1", 1)
     assert [i.weight for i in weighted([one, two], {"u": 0.25})] == [0.25, 0.25]
     assert weighted([one, two], {"somebody else": 0.0}) == [one, two]
+
+
+def test_what_shares_a_conversation_or_a_prompt_with_held_out_labels_is_found() -> None:
+    alone, same_prompt, same_conversation = (
+        Item("pair", (Row([1], [2]),) * 2, 1.0, "labeler:x", conversation, 0, prompt)
+        for conversation, prompt in (("c1", "q"), ("c2", "p"), ("c0", "r"))
+    )
+    assert apart_from([alone, same_prompt, same_conversation], [item("c0", 1)]) == [alone]
+    assert apart_from([alone, same_prompt], []) == [alone, same_prompt]
 
 
 def many() -> list[int]:

@@ -11,7 +11,7 @@ from tests.learner_models import make_base, pair, said, snapshot, thumb
 
 from thumbwheel_learner.adapters import BadAdapter
 from thumbwheel_learner.examples import Judged, Snapshot
-from thumbwheel_learner.labels import Row
+from thumbwheel_learner.labels import Item, Row, prompt_key
 from thumbwheel_learner.measures import auc
 from thumbwheel_learner.model import PolicyModel, load_policy
 from thumbwheel_learner.reward import ALL, RewardConfig, RewardModel, load_reward
@@ -70,6 +70,40 @@ def test_pairs_alone_teach_it_too(model: PolicyModel, tmp_path: Path) -> None:
     reward, report = train_reward(model, snapshot(pairs=pairs), CONFIG, tmp_path / "reward")
     assert report.pair_accuracy.mean == 1.0
     assert reward.score_messages([said("my order")] * 2, ["yes sorry", "rude no"]).mean.diff() < 0
+
+
+def from_labeler(model: PolicyModel, n: int, *, weight: float, prompt: str) -> Item:
+    """A labeler prefers one to another of two answers on which people say nothing."""
+    asked = model.tokens.prompt_ids(said("where is my"))
+    rows = tuple(Row(asked, model.tokens.answer_ids(text)) for text in ("bad bad bad", "now now now"))
+    return Item("pair", rows, 1.0, "labeler:x", f"other-{n}", 0, prompt, weight)
+
+
+def test_a_labelers_pairs_teach_as_much_as_they_weigh_and_are_never_reported_on(
+    model: PolicyModel, tmp_path: Path
+) -> None:
+    margins: list[float] = []
+    for weight in (0.0, 0.1, 1.0):
+        extra = [from_labeler(model, n, weight=weight, prompt="nowhere else") for n in range(40)]
+        reward, report = train_reward(
+            model, snapshot(judged=votes(120, 3)), CONFIG, tmp_path / f"reward-{weight}", extra=extra
+        )
+        scores = reward.score_messages([said("where is my")] * 2, ["bad bad bad", "now now now"]).mean
+        margins.append(float(scores[0] - scores[1]))
+        assert (report.n_train, report.n_held_out, report.pair_accuracy.n) == (102, 18, 0)
+    assert margins[0] < margins[1] < margins[2]
+    assert margins[2] > 0
+
+
+def test_a_labelers_pair_on_a_held_out_prompt_is_not_learned_from(model: PolicyModel, tmp_path: Path) -> None:
+    judged = votes(120, 3)
+    held = prompt_key(judged[-1].messages)
+    extra = [from_labeler(model, n, weight=1.0, prompt=held) for n in range(40)]
+    with_them, _ = train_reward(model, snapshot(judged=judged), CONFIG, tmp_path / "a", extra=extra)
+    without, _ = train_reward(model, snapshot(judged=judged), CONFIG, tmp_path / "b")
+    asked = [said("my order")] * len(ANSWERS)
+    same = with_them.score_messages(asked, ANSWERS), without.score_messages(asked, ANSWERS)
+    assert torch.equal(same[0].members, same[1].members)
 
 
 def test_a_saved_reward_model_scores_the_same_elsewhere(model: PolicyModel, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
-from thumbwheel_learner.plan import recipe_of
+from thumbwheel_learner.keys import NoKeys
+from thumbwheel_learner.plan import labelling_of, recipe_of
 from thumbwheel_learner.ppo_state import PpoConfig
+from thumbwheel_learner.rlaif.settings import LabelerSettings
 from thumbwheel_learner.settings import STAGES, BadSetting, Settings, Training, from_environment
 
 
@@ -78,6 +81,21 @@ def test_an_operator_names_the_voters_to_hold_and_to_release() -> None:
     assert (voters.weigh, voters.held, voters.released) == (True, ("ann", "ben"), ("cyd",))
     with pytest.raises(BadSetting, match="'ben' is in both THUMBWHEEL_VOTERS_HELD and"):
         read(VOTERS_HELD="ann,ben", VOTERS_RELEASED="ben")
+
+
+def test_nobody_is_asked_for_labels_until_there_is_an_address(engine: Engine, tmp_path: Path) -> None:
+    assert labelling_of(read(LABELER_MODEL="m").labeler, engine, tmp_path, NoKeys()) is None
+    given = read(
+        LABELER_URL="https://x/v1/", LABELER_MODEL="m", LABELER_API_KEY="k", LABELER_PRINCIPLE="p", LABELER_PAIRS="7"
+    )
+    assert given.labeler == LabelerSettings(url="https://x/v1", model="m", api_key="k", principle="p", pairs=7)
+    assert labelling_of(given.labeler, engine, tmp_path, NoKeys()) is not None
+
+
+@pytest.mark.parametrize("given", [{"LABELER_URL": "https://x/v1"}, {"LABELER_URL": "x:80", "LABELER_MODEL": "m"}])
+def test_a_labeler_needs_an_address_and_a_model(given: dict[str, str]) -> None:
+    with pytest.raises(BadSetting, match="THUMBWHEEL_LABELER_URL must be http"):
+        read(**given)
 
 
 def test_the_admin_key_is_the_setting_or_what_the_service_left(tmp_path: Path) -> None:

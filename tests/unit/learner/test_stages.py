@@ -6,13 +6,21 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace as replace_struct
 from sqlalchemy import Engine
-from tests.learner_models import snapshot, thumb
+from tests.learner_labeler import FakeLabeler
+from tests.learner_models import logged, make_base, pair, snapshot, thumb
 
+from thumbwheel_learner import snapshots
 from thumbwheel_learner.examples import Snapshot
+from thumbwheel_learner.keys import NoKeys
+from thumbwheel_learner.model import load_policy
 from thumbwheel_learner.plan import recipe_of
 from thumbwheel_learner.progress import silent
+from thumbwheel_learner.rlaif.labeler import LabelerAway
+from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
 from thumbwheel_learner.settings import Training
+from thumbwheel_learner.snapshots import Sourced
 from thumbwheel_learner.stage import Parent, StageInput
 from thumbwheel_learner.stages import Workshop, provenance
 from thumbwheel_learner.store.runs import add_result, keep_reward_model, open_run, spare_reward_models, update_run
@@ -75,6 +83,54 @@ def test_who_was_held_and_why_is_in_the_run_and_not_in_the_manifest(workshop: Wo
     manifest = provenance(given(tmp_path, reward=reward(**voters), gate={"kl": 1.0, **voters}), BASE)
     assert "ben" not in str(manifest)
     assert manifest.reward_model["id"] == "rm-1"
+
+
+def test_a_labelers_pairs_reach_the_reward_model_and_it_never_hears_of_the_judges_half(
+    workshop: Workshop, engine: Engine, tmp_path: Path
+) -> None:
+    pairs = [pair(n, f"order {n}", "sorry please thanks", "rude") for n in range(40)]
+    prompts = [replace_struct(logged(n, f"late {n}"), other_answers=["no"]) for n in range(100, 120)]
+    frozen = snapshots.write(tmp_path, [Sourced(e, {}) for e in (*pairs, *prompts)], {}).snapshot
+    labeler, recipe = FakeLabeler(), recipe_of(Training(judge_share=0.4, reward_epochs=1, reward_members=1))
+    config = LabellingConfig(pairs=100, human_pairs=50, min_human_pairs=10)
+    model = load_policy(make_base(tmp_path / "base"))
+    shop = replace(
+        workshop,
+        recipe=recipe,
+        model=lambda: model,
+        labelling=Labelling(engine, tmp_path, NoKeys(), labeler, config),
+    )
+    stage = given(tmp_path)._replace(snapshot=frozen)
+    result = shop.reward(stage).result
+    training = shop.evidence(stage).training
+    assert 10 <= len(training.pairs) < 40
+    assert 0 < len(training.prompts) < 20
+    said = result["labeler"]
+    assert len(labeler.asked) == said["asked"] == len(training.pairs) + len(training.prompts)
+    assert (said["pairs"], said["agreement"]["comparison"]["agreed"]) == (len(training.prompts), len(training.pairs))
+    assert 0 < said["weight"] < 1
+    assert result["n_train"] + result["n_held_out"] == len(training.pairs)
+    assert provenance(given(tmp_path, reward=result), BASE).reward_model["labeler"]["weight"] == said["weight"]
+
+
+def test_a_labeler_that_is_away_leaves_the_reward_model_as_it_would_be(
+    workshop: Workshop, engine: Engine, tmp_path: Path
+) -> None:
+    def away(number: int) -> None:
+        raise LabelerAway("fake/1 does not answer")
+
+    pairs = [pair(n, f"order {n}", "sorry please thanks", "rude") for n in range(20)]
+    frozen = snapshots.write(tmp_path, [Sourced(e, {}) for e in pairs], {}).snapshot
+    labeler, recipe = FakeLabeler(), recipe_of(Training(reward_epochs=1, reward_members=1))
+    labeler.before = away
+    model = load_policy(make_base(tmp_path / "base"))
+    alone = replace(workshop, recipe=recipe, model=lambda: model)
+    asking = replace(alone, labelling=Labelling(engine, tmp_path, NoKeys(), labeler, LabellingConfig()))
+    stage = given(tmp_path)._replace(snapshot=frozen, stages=("reward",))
+    left, right = alone.reward(stage).result, asking.reward(stage).result
+    assert (right["labeler"]["stopped"], right["labeler"]["weight"]) == ("fake/1 does not answer", 0.0)
+    assert "labeler" not in left
+    assert left["train_loss"] == right["train_loss"]
 
 
 def test_ppo_without_a_reward_stage_needs_an_earlier_reward_model(workshop: Workshop, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -7,6 +8,7 @@ from sqlmodel import select
 
 from thumbwheel_learner.store.session import VERSION_TABLE, connect, migrate, reading
 from thumbwheel_learner.store.tables import DeadLetterRow, LearnerTable
+from thumbwheel_learner.store.verdicts import Kept, asked_by, keep_verdict, verdicts_of
 
 
 def test_migrations_make_exactly_the_declared_tables(engine: Engine) -> None:
@@ -33,6 +35,32 @@ def test_sqlite_commits_are_on_disk_when_they_return(tmp_path: Path) -> None:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
     engine.dispose()
+
+
+def test_verdicts_come_and_go_with_their_migration_and_nothing_else_does(tmp_path: Path) -> None:
+    engine = connect(f"sqlite:///{tmp_path / 'old.db'}")
+    verdicts_come_with_0005(engine)
+    engine.dispose()
+
+
+def verdicts_come_with_0005(engine: Engine) -> None:
+    """A verdict is kept under its keys; the way back takes the verdicts alone."""
+    migrate(engine, "0004")
+    assert "learner_verdict" not in inspect(engine).get_table_names()
+    migrate(engine)
+    said: dict[str, Any] = {
+        "labeler": "m", "principle": "p", "reason": "because", "event_ids": ["e"], "keys": {}, "run_id": "r",
+    }  # fmt: skip
+    assert keep_verdict(engine, "d", Kept(0.75, True), **said)
+    assert keep_verdict(engine, "d", Kept(0.25, True), **said), "said before: the first word stays"
+    assert verdicts_of(engine, "m", "p") == {"d": Kept(0.75, True)}
+    assert verdicts_of(engine, "m", "q") == verdicts_of(engine, "other", "p") == {}
+    assert (asked_by(engine, "r"), asked_by(engine, "other")) == (1, 0)
+    migrate(engine, "0004")
+    assert "learner_verdict" not in inspect(engine).get_table_names()
+    assert "learner_feedback" in inspect(engine).get_table_names()
+    migrate(engine)
+    assert verdicts_of(engine, "m", "p") == {}
 
 
 def test_letters_of_before_wait_to_be_announced_and_outlive_the_way_back(tmp_path: Path) -> None:

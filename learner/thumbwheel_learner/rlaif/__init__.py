@@ -1,0 +1,1 @@
+"""Labels of a language model beside people's, as heavy as it agrees with them; see docs/algorithms/rlaif.md."""

@@ -13,6 +13,10 @@ RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Penalties on standardised coefficients that the random slice chooses from."""
 FIRM = 1.0
 """Penalty on the features' coefficients where all conversations speak."""
+LOOSE = 0.1
+"""Penalty on what a vote says of satisfaction, so that a slice without mistakes does not claim certainty."""
+UNSURE = 0.001
+"""No belief counts as surer than this."""
 FOLDS, SEED = 5, 20_052
 
 
@@ -32,12 +36,19 @@ class Desk:
     """[N] 1 or 0 where there is a vote, not read elsewhere."""
     satisfied: Array
     """[N] 1 or 0 by a reviewer where the conversation is in the random slice, nan elsewhere."""
+    believed: Array | None = None
+    """[N] P(satisfied) in (0, 1) where there is a vote, by a reward model that has not seen this vote; not read
+    elsewhere. It tells mistaken votes, whose weight would count the mistake many times over."""
 
     def __post_init__(self) -> None:
         n = len(self.voted)
         if self.features.ndim != 2 or any(len(a) != n for a in (self.features, self.up, self.satisfied)):
             shapes = (self.features.shape, self.voted.shape, self.up.shape, self.satisfied.shape)
             raise BadDesk(f"features, voted, up, satisfied: shapes {shapes}, wanted [N, D], [N], [N], [N]")
+        if self.believed is not None and not (
+            self.believed.shape == self.voted.shape and np.all(np.abs(self.believed[self.voted] - 0.5) <= 0.5)
+        ):
+            raise BadDesk("believed: wanted [N], from 0 to 1 wherever there is a vote")
         if not np.isfinite(self.features).all():
             raise BadDesk("features: some values are not finite")
         if not np.isin(self.up[self.voted], (0.0, 1.0)).all():
@@ -52,7 +63,8 @@ class Desk:
 
     def only(self, kept: NDArray[np.bool_]) -> "Desk":
         """Part of the conversations."""
-        return Desk(self.features[kept], self.voted[kept], self.up[kept], self.satisfied[kept])
+        believed = None if self.believed is None else self.believed[kept]
+        return Desk(self.features[kept], self.voted[kept], self.up[kept], self.satisfied[kept], believed)
 
 
 class VoteModel(NamedTuple):
@@ -64,11 +76,19 @@ class VoteModel(NamedTuple):
     """[1 + D]"""
     gamma: Array
     """[1 + D] zero where satisfaction is left out."""
+    hearing: Array | None
+    """[3] coefficients of P(satisfied | vote, belief); None where votes are taken at their word."""
 
     def chances(self, features: Array, satisfied: Array) -> Array:
         """[N] P(vote) of conversations with `features` [N, D] whose people are `satisfied` [N], 1 or 0."""
         rows = with_constant((features - self.center) / self.scale)
         return sigmoid(rows @ self.alpha + (satisfied - 0.5) * (rows @ self.gamma))
+
+    def inverse(self, said: Desk) -> Array:
+        """[N] what 1 / P(vote) is expected to be of conversations that all have a vote, perhaps by mistake."""
+        satisfied = _meant(said, self.hearing)
+        likely, unlikely = (1 / self.chances(said.features, np.full(len(said.up), s)) for s in (1.0, 0.0))
+        return satisfied * likely + (1 - satisfied) * unlikely
 
 
 def with_constant(features: Array) -> Array:
@@ -83,19 +103,22 @@ def folds(n: int) -> NDArray[np.intp]:
 
 def fit_by_features(desk: Desk) -> VoteModel:
     """P(vote | x): right where people vote whatever they think; raises `NoFit`."""
-    return _completed(desk, np.zeros(int(desk.features.shape[1]) + 1))
+    return _completed(desk, np.zeros(int(desk.features.shape[1]) + 1), None)
 
 
-def fit_by_reviews(desk: Desk, ridge: float) -> VoteModel:
+def fit_by_reviews(desk: Desk, ridge: float, *, at_their_word: bool = False) -> VoteModel:
     """P(vote | x, s): γ from the random slice, where s is known of the silent too, α from everybody; raises `NoFit`.
 
-    α is refitted to all conversations with γ given, votes standing for s, since the slice is small and the rest has
-    something to say of x (Kim and Yu 2011, JASA 106).
+    α is refitted to all conversations with γ given, since the slice is small and the rest has something to say of x
+    (Kim and Yu 2011, JASA 106). What a vote says of s, where it is not taken `at_their_word`, the slice's voters tell
+    (cf. Raykar et al. 2010, JMLR 11).
     """
     slice_, center, scale = desk.only(desk.reviewed), *_standard(desk.features)
     rows = _crossed((slice_.features - center) / scale, slice_.satisfied)
     found = likeliest(rows, slice_.voted.astype(np.float64), _penalty(rows.shape[1] // 2, ridge, 2))
-    return _completed(desk, found[rows.shape[1] // 2 :])
+    heard = slice_.only(slice_.voted)
+    hearing = None if at_their_word else likeliest(_heard(heard), heard.satisfied, np.array([0.0, LOOSE, LOOSE]))
+    return _completed(desk, found[rows.shape[1] // 2 :], hearing)
 
 
 def choose_ridge(desk: Desk) -> float:
@@ -116,13 +139,32 @@ def choose_ridge(desk: Desk) -> float:
     return min(reversed(RIDGES), key=surprise)
 
 
-def _completed(desk: Desk, gamma: Array) -> VoteModel:
+def _meant(desk: Desk, hearing: Array | None) -> Array:
+    """[N] P(satisfied) of voters by what they said; ½ where there is no vote and none is heard."""
+    return np.where(desk.voted, desk.up, 0.5) if hearing is None else sigmoid(_heard(desk) @ hearing)
+
+
+def _heard(desk: Desk) -> Array:
+    """[N, 3] constant, vote − ½, log-odds of what was believed; 0 where there is no vote."""
+    chance = np.full(len(desk.voted), 0.5) if desk.believed is None else np.where(desk.voted, desk.believed, 0.5)
+    chance = np.clip(chance, UNSURE, 1 - UNSURE)
+    rows = np.stack([np.ones(len(chance)), np.where(desk.voted, desk.up, 0.5) - 0.5, np.log(chance / (1 - chance))])
+    return rows.T
+
+
+def _completed(desk: Desk, gamma: Array, hearing: Array | None) -> VoteModel:
+    """α with γ and what votes say of satisfaction given.
+
+    A mixture over s of 1 / P(vote) = 1 + exp(−αx − (s − ½)γx) is 1 + exp(−αx − t) again, with
+    t = −log(q exp(−γx/2) + (1 − q) exp(γx/2)), q = P(satisfied | vote, belief): the fit stays convex.
+    """
     center, scale = _standard(desk.features)
     rows = with_constant((desk.features - center) / scale)
-    up = np.where(desk.voted, desk.up, 0.5)
-    tilt = (up - 0.5) * (rows @ gamma)
+    satisfied = _meant(desk, hearing)
+    effect: Array = rows @ gamma / 2
+    tilt = -np.log(satisfied * np.exp(-effect) + (1 - satisfied) * np.exp(effect))
     alpha = balanced(rows, desk.voted.astype(np.float64), tilt, _penalty(rows.shape[1], FIRM, 1))
-    return VoteModel(center, scale, alpha, gamma)
+    return VoteModel(center, scale, alpha, gamma, hearing)
 
 
 def _crossed(features: Array, satisfied: Array) -> Array:

@@ -34,6 +34,8 @@ class PropensityConfig:
     """With fewer votes, or fewer conversations without one, every vote weighs 1."""
     most: float = 10.0
     """A vote weighs at most so many times what the median vote does."""
+    at_their_word: bool = False
+    """Whether a vote counts as satisfaction although reviewers of the same conversations may differ."""
 
     def __post_init__(self) -> None:
         if min(self.min_reviews, self.min_cell, self.min_votes) < 1 or not 1 <= self.most < np.inf:
@@ -68,6 +70,8 @@ class VoteWeights(NamedTuple):
     """Penalty that the slice chose."""
     odds_of_satisfied: float | None
     """Odds of a vote of who is satisfied over those of who is not, at the features' mean."""
+    mistaken: float | None
+    """Share of votes in the random slice that reviewers contradict."""
     stands_for: float
     """Sum of 1 / P(vote) over the votes, unclipped, per conversation: 1 where the model holds."""
     clipped: float
@@ -83,11 +87,11 @@ class VoteWeights(NamedTuple):
 
 
 def weigh_votes(desk: Desk, config: PropensityConfig | None = None) -> VoteWeights:
-    """Each vote by the clipped inverse of P(vote | features, what it says); the same desk gives the same weights.
+    """Each vote by the clipped inverse of P(vote | features, satisfaction), satisfaction by what the vote says.
 
     With too small a random slice by the features alone, and with too few votes not at all: `basis` and `reason` say
-    so. Horvitz and Thompson 1952; clipped: Ionides 2008; for recommenders: Schnabel et al. 2016 (arXiv:1602.05352).
-    Raises `NoFit`.
+    so. The same desk gives the same weights. Horvitz and Thompson 1952; clipped: Ionides 2008; for recommenders:
+    Schnabel et al. 2016 (arXiv:1602.05352). Raises `NoFit`.
     """
     config = config or PropensityConfig()
     basis, reason = _basis(desk, config)
@@ -95,15 +99,17 @@ def weigh_votes(desk: Desk, config: PropensityConfig | None = None) -> VoteWeigh
     if basis == "none":
         weights = desk.voted.astype(np.float64)
         votes = float(weights.sum())
-        return VoteWeights(weights, basis, reason, reviews, None, None, float("nan"), 0.0, votes, None)
+        return VoteWeights(weights, basis, reason, reviews, None, None, None, float("nan"), 0.0, votes, None)
     ridge = choose_ridge(desk) if basis == "reviews" else None
 
     def fit(some: Desk) -> VoteModel:
-        return fit_by_features(some) if ridge is None else fit_by_reviews(some, ridge)
+        if ridge is None:
+            return fit_by_features(some)
+        return fit_by_reviews(some, ridge, at_their_word=config.at_their_word)
 
     model = fit(desk)
     said = desk.only(desk.voted)
-    raw = 1 / model.chances(said.features, said.up)
+    raw = model.inverse(said)
     kept = np.minimum(raw, config.most * float(np.median(raw)))
     weights = np.zeros(len(desk.voted))
     weights[desk.voted] = kept / kept.mean()
@@ -114,6 +120,7 @@ def weigh_votes(desk: Desk, config: PropensityConfig | None = None) -> VoteWeigh
         reviews=reviews,
         ridge=ridge,
         odds_of_satisfied=None if ridge is None else float(np.exp(model.gamma[0])),
+        mistaken=None if ridge is None else _mistaken(desk.only(desk.reviewed & desk.voted)),
         stands_for=float(raw.sum() / len(desk.voted)),
         clipped=float(np.mean(kept < raw)),
         effective=effective(kept),
@@ -139,6 +146,10 @@ def calibration(chances: Array, voted: Array) -> Calibration:
         bins=reliability(chances, voted),
         n=len(voted),
     )
+
+
+def _mistaken(both: Desk) -> float:
+    return float(np.mean(np.abs(both.up - both.satisfied)))
 
 
 def _unseen(desk: Desk, fit: Callable[[Desk], VoteModel], *, by_reviews: bool) -> tuple[Array, Array]:

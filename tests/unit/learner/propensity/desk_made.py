@@ -19,7 +19,7 @@ class Known(NamedTuple):
     """[N] P(vote | x, s)."""
 
 
-def made(n: int, reviews: int, seed: int, gamma: tuple[float, float, float] = GAMMA) -> Known:
+def made(n: int, reviews: int, seed: int, gamma: tuple[float, float, float] = GAMMA, mistaken: float = 0.0) -> Known:
     """Two features, the second a coin, of which satisfaction and voting depend in opposite ways."""
     rng = np.random.default_rng(seed)
     features = np.stack([rng.normal(size=n), (rng.random(n) < 0.4).astype(np.float64)], axis=1)
@@ -30,4 +30,5 @@ def made(n: int, reviews: int, seed: int, gamma: tuple[float, float, float] = GA
     seen = np.full(n, np.nan)
     slice_ = rng.permutation(n)[:reviews]
     seen[slice_] = satisfied[slice_]
-    return Known(Desk(features, voted, np.where(voted, satisfied, np.nan), seen), satisfied, chances)
+    up = np.where(rng.random(n) < mistaken, 1 - satisfied, satisfied)
+    return Known(Desk(features, voted, np.where(voted, up, np.nan), seen), satisfied, chances)

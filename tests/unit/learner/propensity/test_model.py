@@ -66,6 +66,8 @@ def test_what_does_not_fit_together_is_refused_by_name() -> None:
         ({"features": broken}, "features: some values are not finite"),
         ({"up": np.full(50, np.nan)}, "up: some votes"),
         ({"satisfied": np.full(50, 0.5)}, "satisfied: some reviews"),
+        ({"believed": np.full(50, 1.5)}, "believed: wanted"),
+        ({"believed": np.full(49, 0.5)}, "believed: wanted"),
     ):
         with pytest.raises(BadDesk, match=message):
             replace(desk, **change)

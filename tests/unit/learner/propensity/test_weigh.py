@@ -47,6 +47,24 @@ def test_chances_are_calibrated_on_reviews_that_were_left_out() -> None:
     assert found.odds_of_satisfied < 0.5
 
 
+def test_a_belief_keeps_mistaken_votes_from_counting_many_times() -> None:
+    shares: dict[str, list[float]] = {"word": [], "slice": [], "belief": []}
+    for seed in range(4):
+        desk, satisfied, _ = made(8000, 1500, seed=seed, gamma=(-2.0, 0.0, 0.0), mistaken=0.15)
+        belief = replace(desk, believed=np.where(satisfied > 0.5, 0.85, 0.15))
+        unhappy = desk.voted & (satisfied == 0)
+        for name, found in (
+            ("word", weigh_votes(desk, PropensityConfig(at_their_word=True))),
+            ("slice", weigh_votes(desk)),
+            ("belief", weigh_votes(belief)),
+        ):
+            shares[name].append(float(np.average(desk.up[unhappy], weights=found.weights[unhappy])))
+            assert found.mistaken == pytest.approx(0.15, abs=0.05)
+    assert np.mean(shares["word"]) > 0.35
+    assert np.mean(shares["slice"]) < np.mean(shares["word"]) - 0.05
+    assert np.mean(shares["belief"]) == pytest.approx(0.15, abs=0.02)
+
+
 def test_a_wrong_model_is_told_by_its_calibration() -> None:
     rng = np.random.default_rng(0)
     chances = rng.uniform(0.05, 0.4, 2000)

@@ -73,7 +73,7 @@ class VoteWeights(NamedTuple):
     mistaken: float | None
     """Share of votes in the random slice that reviewers contradict."""
     stands_for: float
-    """Sum of 1 / P(vote) over the votes, unclipped, per conversation: 1 where the model holds."""
+    """Sum of 1 / P(vote) over the votes, unclipped, per conversation: 1 unless the fit went wrong."""
     clipped: float
     """Share of votes whose weight met the bound."""
     effective: float
@@ -95,11 +95,8 @@ def weigh_votes(desk: Desk, config: PropensityConfig | None = None) -> VoteWeigh
     """
     config = config or PropensityConfig()
     basis, reason = _basis(desk, config)
-    reviews = int(desk.reviewed.sum())
     if basis == "none":
-        weights = desk.voted.astype(np.float64)
-        votes = float(weights.sum())
-        return VoteWeights(weights, basis, reason, reviews, None, None, None, float("nan"), 0.0, votes, None)
+        return _equal(desk, reason)
     ridge = choose_ridge(desk) if basis == "reviews" else None
 
     def fit(some: Desk) -> VoteModel:
@@ -117,7 +114,7 @@ def weigh_votes(desk: Desk, config: PropensityConfig | None = None) -> VoteWeigh
         weights=weights,
         basis=basis,
         reason=reason,
-        reviews=reviews,
+        reviews=int(desk.reviewed.sum()),
         ridge=ridge,
         odds_of_satisfied=None if ridge is None else float(np.exp(model.gamma[0])),
         mistaken=None if ridge is None else _mistaken(desk.only(desk.reviewed & desk.voted)),
@@ -126,6 +123,11 @@ def weigh_votes(desk: Desk, config: PropensityConfig | None = None) -> VoteWeigh
         effective=effective(kept),
         calibration=calibration(*_unseen(desk, fit, by_reviews=ridge is not None)),
     )
+
+
+def _equal(desk: Desk, reason: str) -> VoteWeights:
+    weights, reviews = desk.voted.astype(np.float64), int(desk.reviewed.sum())
+    return VoteWeights(weights, "none", reason, reviews, None, None, None, float("nan"), 0.0, effective(weights), None)
 
 
 def effective(weights: Array) -> float:

@@ -4,6 +4,7 @@ The owner of a consumer keeps its offsets with its rows; the group's commits are
 runs one IO thread per client; a producer may be shared between threads, a consumer may not.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -14,6 +15,7 @@ from thumbwheel.bus.kafka_driver import BLOCK_MS, Driver, errors, known_topic, t
 from thumbwheel.bus.protocol import BusUnavailable, EventConsumer, NewRecord, TopicPartition, key_bytes, partition_of
 from thumbwheel.events import TOPICS, Topic
 
+log = logging.getLogger(__name__)
 EVENT_ID_HEADER = "event_id"
 MAX_MESSAGE_BYTES = 16 << 20
 """Above anything the API admits, so that no acknowledged event can be too big for its topic."""
@@ -92,11 +94,14 @@ class KafkaBus:
     def ensure_topics(self) -> dict[str, str]:
         """Create what is missing, change nothing that is there; per topic `created`, `kept` or what is wrong.
 
-        Replication is min(3, brokers), with `min.insync.replicas` 2 at three. Raises `BusUnavailable`, `BusError`.
+        Replication is min(3, brokers), with `min.insync.replicas` 2 at three; at one broker there is a warning in the
+        log. Raises `BusUnavailable`, `BusError`.
         """
         admin = self._driver.admin()
         try:
             brokers = len(admin.describe_cluster()["brokers"])
+            if brokers == 1:
+                log.warning("Kafka has one broker: what it holds is lost with its disk; three brokers keep it")
             there: dict[str, int] = {
                 topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(admin.list_topics() or None)
             }

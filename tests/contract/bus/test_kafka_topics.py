@@ -21,10 +21,15 @@ def prefix(broker: Broker) -> str:
     return f"test-{uuid.uuid4().hex[:8]}."
 
 
-def test_topics_are_made_once_and_kept(broker: Broker, prefix: str) -> None:
+def test_topics_are_made_once_and_kept_and_one_broker_is_warned_of(
+    broker: Broker, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with KafkaBus(broker.bootstrap, options=broker.options, topic_prefix=prefix) as bus:
         assert bus.ensure_topics() == {prefix + name: "created" for name in TOPICS}
         assert bus.ensure_topics() == {prefix + name: "kept" for name in TOPICS}
+    warned = [record.message for record in caplog.records if record.name == "thumbwheel.bus.kafka"]
+    assert len(warned) == 2
+    assert "one broker" in warned[0]
 
 
 def test_topics_have_the_settings_that_durability_rests_on(broker: Broker, prefix: str) -> None:

@@ -1,6 +1,7 @@
 """What every part of the service stands on: database, keys, log, bus, metrics."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,6 +73,7 @@ def make_core(settings: Settings, database: Engine, redactor: Redactor) -> Core:
     if settings.bus == "kafka":
         bus = _kafka(settings)
         follower = BusFollower(bus)
+        make_topics = _once(bus.ensure_topics)
         for lane, partitions in enumerate(LANES):
             relay = Relay(
                 bus,
@@ -80,7 +82,7 @@ def make_core(settings: Settings, database: Engine, redactor: Redactor) -> Core:
                 signal,
                 owner,
                 partitions=partitions,
-                make_topics=bus.ensure_topics,
+                make_topics=make_topics,
                 lease_seconds=settings.lease_seconds,
             )
             relay.observe(partial(metrics.relay_attempted, lane))
@@ -99,6 +101,19 @@ def make_redactor(settings: Settings) -> Redactor:
     """Patterns of one's own come first: they know more than ours. Raises `BadPattern`."""
     own = [] if settings.redact_patterns is None else load_patterns(settings.redact_patterns)
     return Redactor([*own, *built_in(settings.redact)], settings.redact_fields)
+
+
+def _once(work: Callable[[], object]) -> Callable[[], None]:
+    """For callers in several threads: the first does it while the others wait; what fails is left to the next."""
+    gate, done = threading.Lock(), threading.Event()
+
+    def first() -> None:
+        with gate:
+            if not done.is_set():
+                work()
+                done.set()
+
+    return first
 
 
 def _kafka(settings: Settings) -> "KafkaBus":

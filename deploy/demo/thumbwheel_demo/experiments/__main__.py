@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from thumbwheel_demo.experiments.cells import seeds
 from thumbwheel_demo.experiments.compare import Comparison, compare
 from thumbwheel_demo.experiments.grid import ARMS, SEEDS, cells, run_all, run_cell
 from thumbwheel_demo.report import figures
@@ -21,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="thumbwheel_demo.experiments", description=__doc__)
     made.add_argument("--out", type=Path, default=Path("build/experiments"), help="folder of the runs and figures")
     made.add_argument("--arms", default=",".join(ARMS), help=f"some of {', '.join(ARMS)} (default all)")
-    made.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="default 1,2,3")
+    made.add_argument("--seeds", type=seeds, default=",".join(map(str, SEEDS)), help="default 1,2,3")
     made.add_argument("extra", nargs="*", help="after --: options of `thumbwheel demo` for every run")
     return made
 
@@ -33,12 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arms = [arm for arm in str(options.arms).split(",") if arm]
     if unknown := [arm for arm in arms if arm not in ARMS]:
         made.error(f"unknown arm {unknown[0]!r}; there are {', '.join(ARMS)}")
-    try:
-        seeds = [int(seed) for seed in str(options.seeds).split(",")]
-    except ValueError:
-        made.error(f"--seeds takes whole numbers separated by commas, not {options.seeds!r}")
     console = Console()
-    todo = cells(options.out, arms, seeds, tuple(options.extra))
+    todo = cells(options.out, arms, options.seeds, tuple(options.extra))
     try:
         reports, failures = run_all(todo, run_cell, lambda text: console.print(text, highlight=False))
     except KeyboardInterrupt:

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
 from thumbwheel_demo.corpus.model import Split
+from thumbwheel_demo.experiments.cells import finished, seeds
 from thumbwheel_demo.experiments.judged_answers import FrozenPolicy, JudgedAnswers
 from thumbwheel_demo.experiments.label_curves import ARMS, Plan, Simulation
 from thumbwheel_demo.experiments.label_savings import BAR, Curves, Savings, best_choice, best_random, savings
@@ -55,8 +55,8 @@ def parser() -> argparse.ArgumentParser:
     plan = Plan()
     made = argparse.ArgumentParser(prog="thumbwheel_demo.experiments.active_learning", description=__doc__)
     made.add_argument("--out", type=Path, default=Path("build/active_learning"), help="folder of the figures")
-    made.add_argument("--seeds", type=_seeds, default=_seeds(SEEDS), help=f"to measure on, default {SEEDS}")
-    made.add_argument("--choosing", type=_seeds, default=_seeds(CHOOSING), help=f"to choose on, default {CHOOSING}")
+    made.add_argument("--seeds", type=seeds, default=SEEDS, help=f"to measure on, default {SEEDS}")
+    made.add_argument("--choosing", type=seeds, default=CHOOSING, help=f"to choose on, default {CHOOSING}")
     made.add_argument("--bank", type=int, default=plan.bank, help="conversations that are answered")
     made.add_argument("--held-out-bank", type=int, default=plan.held_out_bank, help="the same of the held-out split")
     made.add_argument("--conversations", type=int, default=plan.conversations, help="of the bank, by every seed")
@@ -84,13 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if plan.batch < 2 or plan.batch % 2 or plan.labels < plan.batch or plan.labels % plan.batch:
         made.error("--batch takes an even number, --labels a multiple of it")
-    if set(options.seeds) & set(options.choosing):
-        made.error("--seeds and --choosing have a seed in common")
+    every: list[int] = [*options.choosing, *options.seeds]
+    if len(set(every)) < len(every):
+        made.error("--seeds and --choosing name a seed twice between them")
     console = Console(width=120)
     try:
-        curves = run_all(
-            [*options.choosing, *options.seeds], plan, options.out, lambda text: console.print(text, highlight=False)
-        )
+        curves = run_all(every, plan, options.out, lambda text: console.print(text, highlight=False))
     except KeyboardInterrupt:
         console.print("stopped; finished seeds stay and are not run again")
         return 130
@@ -188,22 +187,9 @@ def _file(out: Path, seed: int) -> Path:
 
 
 def _finished(out: Path, seed: int, plan: Plan) -> SeedCurves | None:
-    try:
-        found = msgspec.json.decode(_file(out, seed).read_bytes(), type=SeedCurves)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return None
-    return found if found.plan == plan and found.curves.keys() == {arm.name for arm in ARMS} else None
-
-
-def _seeds(text: str) -> list[int]:
-    """`1-3,7` is 1, 2, 3, 7."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"{text!r} names no seed, or one twice")
-    return seeds
+    found = finished(_file(out, seed), SeedCurves)
+    fits = found is not None and found.plan == plan and found.curves.keys() == {arm.name for arm in ARMS}
+    return found if fits else None
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ this takes minutes on one core.
 
 import argparse
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,9 +21,10 @@ from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from thumbwheel_demo.experiments.cells import RESULT, ask_learner, finished, seeds
 from thumbwheel_demo.experiments.electorate import Attack, Cast, Crowd, colluders_votes, honest_votes
 from thumbwheel_demo.experiments.frozen import Features, Pool, PoolSettings, Trait, pool
-from thumbwheel_demo.experiments.poisoning_report import RESULT, Cell, summary, write_table
+from thumbwheel_demo.experiments.poisoning_report import Cell, summary, write_table
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge
 
@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     """Options."""
     made = argparse.ArgumentParser(prog="thumbwheel_demo.experiments.poisoning", description=__doc__)
     made.add_argument("--out", type=Path, default=Path("build/poisoning"), help="folder of answers, cells and figures")
-    made.add_argument("--seeds", default="1,2,3,4,5", help="who votes on what follows from it; default 1,2,3,4,5")
+    made.add_argument(
+        "--seeds", type=seeds, default="1,2,3,4,5", help="who votes on what follows from it; default 1,2,3,4,5"
+    )
     made.add_argument("--attacks", default="overt,camouflaged", help="what colluders do with answers without the trait")
     made.add_argument("--trait", choices=get_args(Trait), default="invented", help="what colluders push")
     made.add_argument("--chats", type=int, default=PoolSettings.chats, help="answers to vote on")
@@ -58,10 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, write `poisoning.json` and print the table; 1 when a bar is missed."""
     made = parser()
     given = made.parse_args(arguments)
-    try:
-        seeds = [int(seed) for seed in str(given.seeds).split(",")]
-    except ValueError:
-        made.error(f"--seeds takes whole numbers separated by commas, not {given.seeds!r}")
     attacks = [a for a in str(given.attacks).split(",") if a]
     if unknown := [a for a in attacks if a not in get_args(Attack)]:
         made.error(f"unknown attack {unknown[0]!r}; there are {', '.join(get_args(Attack))}")
@@ -73,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     crowd = Crowd(accounts=given.accounts, times=given.times)
     settings = PoolSettings(given.trait, given.chats, PoolSettings.pushed, given.prompts, given.best_of)
     answers = pool(given.out / "pool", settings, say)
-    cells = [run_cell(answers, crowd, cast(Attack, a), s, given.out, say) for s in seeds for a in attacks]
+    cells = [run_cell(answers, crowd, cast(Attack, a), s, given.out, say) for s in given.seeds for a in attacks]
     found = summary(cells)
     write_json(given.out / "poisoning.json", found)
     write_table(found, given.out / "poisoning.txt", console)
@@ -84,7 +82,7 @@ def run_cell(pool: Pool, crowd: Crowd, attack: Attack, seed: int, out: Path, say
     """One attack with one seed; read instead of run where an earlier call finished it with the same settings."""
     folder = out / f"{attack}-{seed}"
     asked = {"pool": msgspec.to_builtins(pool.settings), "crowd": msgspec.to_builtins(crowd)}
-    kept = finished(folder)
+    kept = finished(folder / RESULT, Cell)
     if kept is not None and kept.settings == asked:
         say(f"{attack}, seed {seed}: already there")
         return kept
@@ -129,33 +127,23 @@ def in_short(cell: Cell) -> str:
     return f"{cell.attack}, seed {cell.seed}: {means}; {cell.seconds:.0f} s"
 
 
-def finished(folder: Path) -> Cell | None:
-    """What an earlier call left there."""
-    try:
-        return msgspec.json.decode((folder / RESULT).read_bytes(), type=Cell)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
 def weigh(pool: Pool, votes: Sequence[Cast], file: Path) -> Weighed:
     """Ask the learner, in a process of its own, what each user's votes are worth."""
-    with file.open("wb") as lines:
-        for n, vote in enumerate(votes):
-            scenario = pool.scenarios[vote.part][vote.index]
-            label = {
-                "messages": scenario.messages,
-                "answer": pool.texts[vote.part][vote.index],
-                "kind": "thumb",
-                "value": float(vote.up),
-                "user": vote.user,
-                "conversation_id": scenario.id,
-                "created_ms": n,
-                "event_id": f"vote-{n:06d}",
-            }
-            lines.write(msgspec.json.encode(label) + b"\n")
-    command = [sys.executable, "-m", "thumbwheel_learner.voters", str(file)]
-    said = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
-    return msgspec.json.decode(said, type=Weighed)
+
+    def label(n: int, vote: Cast) -> dict[str, Any]:
+        scenario = pool.scenarios[vote.part][vote.index]
+        return {
+            "messages": scenario.messages,
+            "answer": pool.texts[vote.part][vote.index],
+            "kind": "thumb",
+            "value": float(vote.up),
+            "user": vote.user,
+            "conversation_id": scenario.id,
+            "created_ms": n,
+            "event_id": f"vote-{n:06d}",
+        }
+
+    return ask_learner("voters", [label(n, vote) for n, vote in enumerate(votes)], file, Weighed)
 
 
 def satisfied(pool: Pool, votes: Sequence[Cast], weights: dict[str, float]) -> dict[str, float]:

@@ -13,7 +13,6 @@ from rich.table import Table
 from thumbwheel_demo.report.record import Interval
 from thumbwheel_demo.report.table import percent
 
-RESULT = "cell.json"
 RESAMPLES, SEED = 4000, 20_012
 WORTH_DEFENDING, LEFT_OVER, HONEST_HELD = 0.10, 1 / 3, 0.01
 """The bars: points an attack must cost to say anything, share of them that may be left, honest users held."""

@@ -7,7 +7,6 @@ frozen policy's features; minutes on one core.
 # (scikit-learn has no stubs; what leaves this file is typed)
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,14 +15,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from thumbwheel_demo.experiments.cells import RESULT, ask_learner, finished, seeds
 from thumbwheel_demo.experiments.frozen import Features, Pool, PoolSettings, pool
 from thumbwheel_demo.experiments.selection_desk import UNSEEN, Day, Habits, Truth, a_day, truth_of
-from thumbwheel_demo.experiments.selection_report import RESULT, Arm, Cell, Errors, Fit, summary, write_table
+from thumbwheel_demo.experiments.selection_report import Arm, Cell, Errors, Fit, summary, write_table
 from thumbwheel_demo.report.record import write_json
 
 PENALTY = 0.01
@@ -31,24 +30,17 @@ PENALTY = 0.01
 FOLDS = 5
 
 
-class Weighed(Struct, frozen=True):
+class Weighed(Fit, frozen=True, kw_only=True):
     """What `python -m thumbwheel_learner.propensity` prints."""
 
     weights: dict[str, float]
-    basis: str
-    reason: str
-    stands_for: float | None
-    clipped: float
-    effective: float
-    odds_of_satisfied: float | None
-    calibration: dict[str, Any] | None
 
 
 def parser() -> argparse.ArgumentParser:
     """Options."""
     made = argparse.ArgumentParser(prog="thumbwheel_demo.experiments.selection_bias", description=__doc__)
     made.add_argument("--out", type=Path, default=Path("build/selection"), help="folder of answers, cells and figures")
-    made.add_argument("--seeds", default="1,2,3,4,5,6,7,8,9,10", help="who votes, and on what; default 1 to 10")
+    made.add_argument("--seeds", type=seeds, default="1-10", help="who votes, and on what; default 1 to 10")
     made.add_argument("--chats", type=int, default=Habits.chats, help="chats of a seed, out of a pool of 2800")
     made.add_argument("--reviews", type=int, default=Habits.reviews, help="of them in the random slice")
     made.add_argument("--noise", type=float, default=Habits.noise, help="share of votes by mistake")
@@ -59,10 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, write `selection.json` and print the table; 1 when the bar is missed."""
     made = parser()
     given = made.parse_args(arguments)
-    try:
-        seeds = [int(seed) for seed in str(given.seeds).split(",")]
-    except ValueError:
-        made.error(f"--seeds takes whole numbers separated by commas, not {given.seeds!r}")
     habits = Habits(chats=given.chats, reviews=given.reviews, noise=given.noise)
     if not 0 <= habits.reviews <= habits.chats <= PoolSettings.chats - UNSEEN or not 0 <= habits.noise <= 1:
         made.error(f"--reviews at most --chats at most {PoolSettings.chats - UNSEEN}, --noise from 0 to 1")
@@ -73,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     answers = pool(given.out / "pool", PoolSettings(), say)
     truth = truth_of(answers)
-    cells = [run_cell(answers, truth, habits, seed, given.out, say) for seed in seeds]
+    cells = [run_cell(answers, truth, habits, seed, given.out, say) for seed in given.seeds]
     found = summary(cells)
     write_json(given.out / "selection.json", found)
     write_table(found, given.out / "selection.txt", console)
@@ -84,7 +72,7 @@ def run_cell(answers: Pool, truth: Truth, habits: Habits, seed: int, out: Path, 
     """One seed; read instead of run where an earlier call finished it with the same settings."""
     folder = out / f"seed-{seed}"
     asked = msgspec.json.decode(msgspec.json.encode({"pool": answers.settings, "habits": habits}))
-    kept = finished(folder)
+    kept = finished(folder / RESULT, Cell)
     if kept is not None and kept.settings == asked:
         say(f"seed {seed}: already there")
         return kept
@@ -134,30 +122,20 @@ def arms_of(answers: Pool, truth: Truth, day: Day, folder: Path) -> tuple[dict[s
     return fits, {name: arm(answers, truth, day, each, weights.get(name)) for name, each in chances.items()}
 
 
-def finished(folder: Path) -> Cell | None:
-    """What an earlier call left there."""
-    try:
-        return msgspec.json.decode((folder / RESULT).read_bytes(), type=Cell)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
 def weigh(day: Day, believed: Features, file: Path, *options: str, reviewed: bool) -> Weighed:
     """Ask the learner, in a process of its own, what each vote is worth; a conversation's features are its topic."""
     topics = int(day.topic.max()) + 1
-    with file.open("wb") as lines:
-        for n in range(len(day.up)):
-            row = {
-                "id": str(n),
-                "features": [float(day.topic[n] == topic) for topic in range(topics)],
-                "up": bool(day.up[n]) if day.voted[n] else None,
-                "satisfied": bool(day.satisfied[n]) if reviewed and day.reviewed[n] else None,
-                "believed": float(believed[n]) if day.voted[n] else None,
-            }
-            lines.write(msgspec.json.encode(row) + b"\n")
-    command = [sys.executable, "-m", "thumbwheel_learner.propensity", str(file), *options]
-    said = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
-    return msgspec.json.decode(said, type=Weighed)
+    rows = [
+        {
+            "id": str(n),
+            "features": [float(day.topic[n] == topic) for topic in range(topics)],
+            "up": bool(day.up[n]) if day.voted[n] else None,
+            "satisfied": bool(day.satisfied[n]) if reviewed and day.reviewed[n] else None,
+            "believed": float(believed[n]) if day.voted[n] else None,
+        }
+        for n in range(len(day.up))
+    ]
+    return ask_learner("propensity", rows, file, Weighed, *options)
 
 
 class Reader:

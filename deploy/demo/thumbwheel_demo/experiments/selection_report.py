@@ -12,7 +12,6 @@ from rich.table import Table
 from thumbwheel_demo.experiments.poisoning_report import crossed_interval
 from thumbwheel_demo.report.record import Interval
 
-RESULT = "cell.json"
 FULL, BAR = "reviews", ("unweighted", "features")
 """Weights with satisfaction, and the arms that they must beat."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from thumbwheel_demo.experiments.cells import seeds
 from thumbwheel_demo.experiments.gate.candidates import GAINS
 from thumbwheel_demo.experiments.gate.desk import DeskOptions, open_desk
 from thumbwheel_demo.experiments.gate.trials import (
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     made.add_argument("--candidates", type=int, default=100, help="of each kind, dealt out over the seeds")
-    made.add_argument("--seeds", default="1,2,3,4,5,6,7,8,9,10", help="each has people, labels and a judge of its own")
+    made.add_argument("--seeds", type=seeds, default="1-10", help="each has people, labels and a judge of its own")
     made.add_argument("--chats", type=int, default=DeskOptions.chats, help="chats before the gate, by seed")
     made.add_argument(
         "--answers", type=int, default=DeskOptions.answers, help="sampled answers per prompt to choose from"
@@ -56,10 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Try what is missing, write `gate.json`; 0 when every bar is met, 1 when not, 130 on Ctrl-C."""
     made = parser()
     given = made.parse_args(arguments)
-    try:
-        seeds = [int(seed) for seed in str(given.seeds).split(",")]
-    except ValueError:
-        made.error(f"--seeds takes whole numbers separated by commas, not {given.seeds!r}")
     for name, least in (("candidates", 1), ("chats", 50), ("answers", 2), ("prompts", 1)):
         if getattr(given, name) < least:
             made.error(f"--{name} must be at least {least}")
@@ -67,14 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     desk, config = DeskOptions(given.chats, given.answers), GateConfig(prompts=given.prompts)
     started = time.monotonic()
     try:
-        trials = try_all(given.out, given.candidates, seeds, desk, config, console)
+        trials = try_all(given.out, given.candidates, given.seeds, desk, config, console)
     except KeyboardInterrupt:
         console.print("stopped; what was tried stays and is not tried again")
         return 130
     found = GateFigures(
         kinds=figures(trials),
         options=options_of(desk, config),
-        seeds=seeds,
+        seeds=given.seeds,
         seconds=time.monotonic() - started,
     )
     write_json(given.out / "gate.json", found)

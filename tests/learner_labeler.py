@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from thumbwheel_learner.examples import Messages
+from thumbwheel_learner.dataset.examples import Messages
 from thumbwheel_learner.rlaif.labeler import Verdict
 
 

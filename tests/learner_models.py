@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from thumbwheel_learner.examples import Demo, Judged, LoggedPrompt, Pair, Snapshot
+from thumbwheel_learner.dataset.examples import Demo, Judged, LoggedPrompt, Pair, Snapshot
 
 WORDS = "yes no please sorry thanks rude order late refund where is my the now good bad".split()
 SPECIAL = ["<pad>", "<unk>", "<user>", "<assistant>", "<end>"]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from thumbwheel_learner.lora import LoraConfig
-from thumbwheel_learner.ppo_state import PpoConfig
-from thumbwheel_learner.reward import RewardScores
+from thumbwheel_learner.model.lora import LoraConfig
+from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.reward.model import RewardScores
 
 SMALL = PpoConfig(
     lora=LoraConfig(4, 8),

@@ -11,9 +11,9 @@ from tests.learner_fakes import MemoryBus, fake_adapter
 
 from thumbwheel.events import wrap
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.keys import NoKeys
-from thumbwheel_learner.run import Runner, RunPlan
-from thumbwheel_learner.stage import Parent, Stage, StageInput, StageOutcome
+from thumbwheel_learner.dataset.keys import NoKeys
+from thumbwheel_learner.runs.run import Runner, RunPlan
+from thumbwheel_learner.runs.stage import Parent, Stage, StageInput, StageOutcome
 
 
 def fill(engine: Engine, labels: int = 6) -> None:

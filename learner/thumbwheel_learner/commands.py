@@ -91,7 +91,7 @@ def learn_from_environment(extra: Mapping[str, str]) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Print accuracy, AUC and calibration with their intervals; 1 when the file holds no usable pair."""
-    from thumbwheel_learner.score import score_file
+    from thumbwheel_learner.reward.score import score_file
 
     out = console(stderr=True)
     settings = _settings(_as_environment(arguments, ("data", "model")))

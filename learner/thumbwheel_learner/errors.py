@@ -1,21 +1,21 @@
 """The learner's error tree; each noun's own errors live beside the code that raises them.
 
 LearnerError
-├── settings.BadSetting            (a thumbwheel.ConfigurationError) a setting cannot be used
-├── lock.AlreadyRunning            another learner holds this data directory
-├── store.session.OffsetMoved      somebody else stored records of this partition meanwhile
-├── replay.bounds.NotThere         the bus no longer has, or never had, what is to be read again
-├── replay.rebuild.ReplayStopped   a rebuild cannot go on
-├── replay.rewind.RewindRefused    the offsets were left alone; the message says why
-├── keys.KeysAway                  the service does not hand out keys just now
-├── snapshots.SnapshotDamaged      a snapshot file is missing or does not match its hash
-├── run.Stopped                    a person asked the learner to stop; the run resumes at the next start
-├── run.RunAbandoned               a run can never finish; the message says why
-├── publish.PublishFailed          the artifact could not be written
-├── rlaif.labeler.LabelerAway      the labeler does not answer now
-├── rlaif.labeler.NoVerdict        it has none on this pair: BadVerdict, LabelerRefused
-└── rollout_http.RolloutFailed     the service did not sample
-    └── RolloutRefused             the service will not load this candidate, however often it is asked
+├── settings.BadSetting                (a thumbwheel.ConfigurationError) a setting cannot be used
+├── lock.AlreadyRunning                another learner holds this data directory
+├── store.session.OffsetMoved          somebody else stored records of this partition meanwhile
+├── replay.bounds.NotThere             the bus no longer has, or never had, what is to be read again
+├── replay.rebuild.ReplayStopped       a rebuild cannot go on
+├── replay.rewind.RewindRefused        the offsets were left alone; the message says why
+├── dataset.keys.KeysAway              the service does not hand out keys just now
+├── dataset.snapshots.SnapshotDamaged  a snapshot file is missing or does not match its hash
+├── runs.run.Stopped                   a person asked the learner to stop; the run resumes at the next start
+├── runs.run.RunAbandoned              a run can never finish; the message says why
+├── runs.publish.PublishFailed         the artifact could not be written
+├── rlaif.labeler.LabelerAway          the labeler does not answer now
+├── rlaif.labeler.NoVerdict            it has none on this pair: BadVerdict, LabelerRefused
+└── rollouts.served.RolloutFailed      the service did not sample
+    └── RolloutRefused                 the service will not load this candidate, however often it is asked
 """
 
 

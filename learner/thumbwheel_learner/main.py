@@ -19,17 +19,17 @@ from thumbwheel.bus.connect import connect_bus
 from thumbwheel.events import ERASURES
 from thumbwheel.template import PLAIN_CHAT_TEMPLATE, has_chat_template
 from thumbwheel_learner.announce import Announcer
-from thumbwheel_learner.base import resolve_base
 from thumbwheel_learner.consume import Consumer, Stored, Trouble
-from thumbwheel_learner.forget import Forgetter
-from thumbwheel_learner.keys import ServiceKeys
-from thumbwheel_learner.live import live_parent
+from thumbwheel_learner.dataset.forget import Forgetter
+from thumbwheel_learner.dataset.keys import ServiceKeys
 from thumbwheel_learner.lock import exclusive
 from thumbwheel_learner.metrics import Metrics
-from thumbwheel_learner.publish import Publisher
-from thumbwheel_learner.rollout_http import ServiceRollouts, service_http
-from thumbwheel_learner.run import FOLDER, Runner, RunPlan, Stopped
-from thumbwheel_learner.schedule import Schedule, Triggers
+from thumbwheel_learner.model.base import resolve_base
+from thumbwheel_learner.rollouts.served import ServiceRollouts, service_http
+from thumbwheel_learner.runs.live import live_parent
+from thumbwheel_learner.runs.publish import Publisher
+from thumbwheel_learner.runs.run import FOLDER, Runner, RunPlan, Stopped
+from thumbwheel_learner.runs.schedule import Schedule, Triggers
 from thumbwheel_learner.settings import Settings
 from thumbwheel_learner.status import StatusReporter
 from thumbwheel_learner.store.runs import unfinished_runs
@@ -37,8 +37,8 @@ from thumbwheel_learner.store.session import connect, migrate
 from thumbwheel_learner.woken import Woken
 
 if TYPE_CHECKING:
-    from thumbwheel_learner.model import PolicyModel
-    from thumbwheel_learner.stage import Stage
+    from thumbwheel_learner.model.policy import PolicyModel
+    from thumbwheel_learner.runs.stage import Stage
 
 log = logging.getLogger(__name__)
 StageMaker = Callable[["Parts"], Mapping[str, "Stage"]]
@@ -216,8 +216,8 @@ class Parts:
 
 def _real_stages(parts: Parts) -> Mapping[str, "Stage"]:
     """The algorithms on the real model, with rollouts on the serving engine."""
-    from thumbwheel_learner.plan import labelling_of, recipe_of
-    from thumbwheel_learner.stages import Workshop
+    from thumbwheel_learner.runs.plan import labelling_of, recipe_of
+    from thumbwheel_learner.runs.stages import Workshop
 
     settings = parts.settings
     http = service_http(settings.url, parts.admin_key)
@@ -254,7 +254,7 @@ def _loaded_once(base: Path, settings: Settings) -> Callable[[], "PolicyModel"]:
         if not kept:
             import torch
 
-            from thumbwheel_learner.model import load_policy
+            from thumbwheel_learner.model.policy import load_policy
 
             torch.set_num_threads(1)
             threads = settings.training.threads or os.cpu_count() or 1

@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from thumbwheel_learner.consume import Stored, Trouble
-from thumbwheel_learner.stage import STAGES
+from thumbwheel_learner.runs.stage import STAGES
 
 
 class Metrics:

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thumbwheel_learner.dataset.examples import Snapshot
 from thumbwheel_learner.errors import LearnerError
-from thumbwheel_learner.examples import Snapshot
-from thumbwheel_learner.labels import Row, batch_of, prompt_key
-from thumbwheel_learner.lora import LoraConfig
-from thumbwheel_learner.model import PolicyModel
+from thumbwheel_learner.model.lora import LoraConfig
+from thumbwheel_learner.model.policy import PolicyModel
+from thumbwheel_learner.model.tokens import by_length, fit
 from thumbwheel_learner.progress import Progress, silent
-from thumbwheel_learner.tokens import by_length, fit
+from thumbwheel_learner.reward.labels import Row, batch_of, prompt_key
 
 ADAPTER = "policy"
 PART_TOKENS = 512

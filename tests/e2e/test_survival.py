@@ -20,7 +20,7 @@ from thumbwheel.types import LearnerStatus
 from thumbwheel_demo.run.background import live_scenarios
 from thumbwheel_demo.run.desk import Desk, DeskPlan
 from thumbwheel_demo.satisfaction import judge
-from thumbwheel_learner.snapshots import load
+from thumbwheel_learner.dataset.snapshots import load
 from thumbwheel_service.db.engine import connect
 from thumbwheel_service.db.key_store import SqlKeyStore
 

@@ -18,7 +18,7 @@ from tests.faults.arming import arm_from_environment
 
 from thumbwheel.bus import BusError
 from thumbwheel_learner.main import Parts
-from thumbwheel_learner.publish import Provenance
+from thumbwheel_learner.runs.publish import Provenance
 from thumbwheel_learner.settings import from_environment
 from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import VersionRow

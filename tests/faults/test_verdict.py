@@ -14,7 +14,7 @@ from tests.learner_fakes import MemoryBus
 
 from thumbwheel.types import Correction, Feedback, FeedbackRecord, Thumb
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.keys import NoKeys
+from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.store.session import writing
 from thumbwheel_learner.store.tables import FeedbackRow, table_of
 

@@ -11,10 +11,10 @@ from tests.faults.ledger import Entry, Ledger, canonical
 from thumbwheel import box
 from thumbwheel.events import FeedbackRecorded, FeedbackSealed, decode
 from thumbwheel.sealed import open_feedback
-from thumbwheel_learner.dataset import freeze
-from thumbwheel_learner.examples import Snapshot
-from thumbwheel_learner.keys import KeySource
-from thumbwheel_learner.snapshots import load
+from thumbwheel_learner.dataset.examples import Snapshot
+from thumbwheel_learner.dataset.freeze import freeze
+from thumbwheel_learner.dataset.keys import KeySource
+from thumbwheel_learner.dataset.snapshots import load
 from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import DeadLetterRow, FeedbackRow
 

@@ -19,12 +19,12 @@ from thumbwheel.bus import EventBus
 from thumbwheel.bus.connect import connect_bus
 from thumbwheel.bus.kafka import KafkaBus
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.dataset import freeze
-from thumbwheel_learner.forget import Forgetter
-from thumbwheel_learner.keys import KeysAway, ServiceKeys
+from thumbwheel_learner.dataset.forget import Forgetter
+from thumbwheel_learner.dataset.freeze import freeze
+from thumbwheel_learner.dataset.keys import KeysAway, ServiceKeys
+from thumbwheel_learner.dataset.snapshots import load
 from thumbwheel_learner.replay.check import check
-from thumbwheel_learner.rollout_http import service_http
-from thumbwheel_learner.snapshots import load
+from thumbwheel_learner.rollouts.served import service_http
 from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import FeedbackRow, TurnRow
 

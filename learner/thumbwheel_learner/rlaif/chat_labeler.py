@@ -8,7 +8,7 @@ import httpx
 import msgspec
 from msgspec import Meta, Struct
 
-from thumbwheel_learner.examples import Messages
+from thumbwheel_learner.dataset.examples import Messages
 from thumbwheel_learner.rlaif.labeler import BadVerdict, LabelerAway, LabelerRefused, Verdict
 
 WORDING = 1

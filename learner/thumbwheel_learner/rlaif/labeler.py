@@ -2,8 +2,8 @@
 
 from typing import NamedTuple, Protocol
 
+from thumbwheel_learner.dataset.examples import Messages
 from thumbwheel_learner.errors import LearnerError
-from thumbwheel_learner.examples import Messages
 
 
 class NoVerdict(LearnerError):

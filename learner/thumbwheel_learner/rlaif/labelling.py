@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
 
-from thumbwheel_learner.examples import Snapshot
-from thumbwheel_learner.keys import KeySource, ask
-from thumbwheel_learner.labels import Item, Row, prompt_key
+from thumbwheel_learner.dataset.examples import Snapshot
+from thumbwheel_learner.dataset.keys import KeySource, ask
+from thumbwheel_learner.dataset.snapshots import keys_by_event
+from thumbwheel_learner.model.tokens import ChatTokenizer, fit
 from thumbwheel_learner.progress import Progress
+from thumbwheel_learner.reward.labels import Item, Row, prompt_key
 from thumbwheel_learner.rlaif.agreement import agreements, worth
 from thumbwheel_learner.rlaif.labeler import LabelerAway, NoVerdict, PreferenceLabeler
 from thumbwheel_learner.rlaif.questions import Question, digests, human_pairs, logged_pairs
 from thumbwheel_learner.rlaif.settings import PRINCIPLE
-from thumbwheel_learner.snapshots import keys_by_event
 from thumbwheel_learner.store.verdicts import Kept, asked_by, keep_verdict, verdicts_of
-from thumbwheel_learner.tokens import ChatTokenizer, fit
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from thumbwheel_learner.examples import LoggedPrompt, Messages, Pair
-from thumbwheel_learner.labels import prompt_key
+from thumbwheel_learner.dataset.examples import LoggedPrompt, Messages, Pair
+from thumbwheel_learner.reward.labels import prompt_key
 
 
 class Question(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from thumbwheel_learner.examples import Judged
+from thumbwheel_learner.dataset.examples import Judged
 from thumbwheel_learner.voters.weigh import VotersConfig, weigh
 
 

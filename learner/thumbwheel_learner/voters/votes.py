@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from thumbwheel_learner.examples import Judged, Pair
-from thumbwheel_learner.labels import prompt_key
+from thumbwheel_learner.dataset.examples import Judged, Pair
+from thumbwheel_learner.reward.labels import prompt_key
 
 GOOD_RATING, BAD_RATING = 4, 2
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from thumbwheel_learner.examples import Judged, Pair, Snapshot
+from thumbwheel_learner.dataset.examples import Judged, Pair, Snapshot
 from thumbwheel_learner.measures import Array, Indices
 from thumbwheel_learner.voters.agreement import Agreement, agreement
 from thumbwheel_learner.voters.influence import capped

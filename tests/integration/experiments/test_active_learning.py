@@ -4,12 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thumbwheel_demo.experiments import active_learning
-from thumbwheel_demo.experiments.active_learning import main
-from thumbwheel_demo.experiments.judged_answers import FrozenPolicy, JudgedAnswers
-from thumbwheel_demo.experiments.label_curves import ARMS, Arm, Plan, Simulation
-from thumbwheel_demo.experiments.label_savings import best_choice, best_random, isotonic, labels_to_reach, savings
-from thumbwheel_demo.experiments.linear_reward import Basis, fit
+from thumbwheel_demo.experiments.active_learning import __main__ as active_learning
+from thumbwheel_demo.experiments.active_learning.__main__ import main
+from thumbwheel_demo.experiments.active_learning.judged_answers import FrozenPolicy, JudgedAnswers
+from thumbwheel_demo.experiments.active_learning.label_curves import ARMS, Arm, Plan, Simulation
+from thumbwheel_demo.experiments.active_learning.label_savings import (
+    best_choice,
+    best_random,
+    isotonic,
+    labels_to_reach,
+    savings,
+)
+from thumbwheel_demo.experiments.active_learning.linear_reward import Basis, fit
 
 TINY = "--bank 20 --held-out-bank 10 --conversations 16 --held-out 8 --labels 8 --batch 4".split()
 TINY += ["--seeds", "1,2", "--choosing", "3"]

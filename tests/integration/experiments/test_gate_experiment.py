@@ -19,8 +19,8 @@ from thumbwheel_demo.experiments.gate.candidates import (
 from thumbwheel_demo.experiments.gate.desk import Pool, snapshot_of
 from thumbwheel_demo.experiments.gate.trials import Trial, Trials, figures, planned
 from thumbwheel_demo.people import PeopleSettings
-from thumbwheel_learner.reward import RewardScores
-from thumbwheel_learner.rollout import Rollout
+from thumbwheel_learner.reward.model import RewardScores
+from thumbwheel_learner.rollouts.engine import Rollout
 
 SATISFIED = np.random.default_rng(0).random((300, 4)) < 0.5
 

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from thumbwheel_demo.corpus.model import Scenario
 from thumbwheel_demo.corpus.ways import WayWeights, answer, draw_way
-from thumbwheel_demo.experiments.electorate import Crowd, colluders_votes, honest_votes, likes
 from thumbwheel_demo.experiments.frozen import Pool, PoolSettings, scenarios_of
-from thumbwheel_demo.experiments.poisoning import any_answer, main, run_cell, satisfied
-from thumbwheel_demo.experiments.poisoning_report import Cell, crossed_interval, summary, write_table
+from thumbwheel_demo.experiments.poisoning.__main__ import any_answer, main, run_cell, satisfied
+from thumbwheel_demo.experiments.poisoning.electorate import Crowd, colluders_votes, honest_votes, likes
+from thumbwheel_demo.experiments.poisoning.report import Cell, crossed_interval, summary, write_table
 from thumbwheel_demo.satisfaction import judge
 
 CROWD = Crowd(accounts=160, chats=12)

@@ -10,9 +10,9 @@ from rich.console import Console
 from thumbwheel_demo.corpus.model import Scenario
 from thumbwheel_demo.corpus.ways import WayWeights, answer, draw_way
 from thumbwheel_demo.experiments.frozen import Pool, PoolSettings, scenarios_of
-from thumbwheel_demo.experiments.selection_bias import main, run_cell, weighed_means
-from thumbwheel_demo.experiments.selection_desk import UNSEEN, Habits, Truth, a_day, truth_of
-from thumbwheel_demo.experiments.selection_report import Arm, Cell, Errors, Fit, summary, write_table
+from thumbwheel_demo.experiments.selection_bias.__main__ import main, run_cell, weighed_means
+from thumbwheel_demo.experiments.selection_bias.desk import UNSEEN, Habits, Truth, a_day, truth_of
+from thumbwheel_demo.experiments.selection_bias.report import Arm, Cell, Errors, Fit, summary, write_table
 from thumbwheel_demo.satisfaction import judge
 
 SETTINGS = PoolSettings(chats=3400, pushed=1, prompts=20, best_of=2)

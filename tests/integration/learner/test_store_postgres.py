@@ -21,8 +21,8 @@ from thumbwheel.events import FEEDBACK, Envelope, PersonErased, encode, wrap
 from thumbwheel.types import Thumb
 from thumbwheel_learner.announce import Announcer
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.dataset import freeze
-from thumbwheel_learner.keys import NoKeys
+from thumbwheel_learner.dataset.freeze import freeze
+from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.store import erasures
 from thumbwheel_learner.store.ingest import OffsetMoved, move_offset
 from thumbwheel_learner.store.runs import label_counts, unfinished_runs

@@ -17,21 +17,21 @@ from thumbwheel.artifact import base_fingerprint, read_verified
 from thumbwheel.events import POLICIES, PolicyPublished, decode, wrap
 from thumbwheel.types import Correction, Thumb
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.evaluate import GateConfig
-from thumbwheel_learner.keys import NoKeys
-from thumbwheel_learner.lora import LoraConfig
-from thumbwheel_learner.model import PolicyModel, load_policy
-from thumbwheel_learner.plan import Recipe
-from thumbwheel_learner.ppo_state import PpoConfig
-from thumbwheel_learner.publish import Publisher
-from thumbwheel_learner.reward import RewardConfig
-from thumbwheel_learner.run import Runner, RunPlan, Stopped
-from thumbwheel_learner.sampler import TransformersSampler
-from thumbwheel_learner.score import NoRewardModel, score_file
+from thumbwheel_learner.dataset.keys import NoKeys
+from thumbwheel_learner.gate.evaluate import GateConfig
+from thumbwheel_learner.model.lora import LoraConfig
+from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.reward.model import RewardConfig
+from thumbwheel_learner.reward.score import NoRewardModel, score_file
+from thumbwheel_learner.rollouts.sampler import TransformersSampler
+from thumbwheel_learner.runs.plan import Recipe
+from thumbwheel_learner.runs.publish import Publisher
+from thumbwheel_learner.runs.run import Runner, RunPlan, Stopped
+from thumbwheel_learner.runs.stage import Parent
+from thumbwheel_learner.runs.stages import Workshop
 from thumbwheel_learner.settings import Settings
 from thumbwheel_learner.sft import SftConfig
-from thumbwheel_learner.stage import Parent
-from thumbwheel_learner.stages import Workshop
 from thumbwheel_learner.store.runs import reward_model
 from thumbwheel_learner.store.session import connect, migrate
 

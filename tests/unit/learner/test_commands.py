@@ -9,7 +9,7 @@ import pytest
 from thumbwheel.cli import main
 from thumbwheel.errors import ConfigurationError
 from thumbwheel_learner import commands
-from thumbwheel_learner.score import _pairs, _read
+from thumbwheel_learner.reward.score import _pairs, _read
 
 
 def parse(*words: str) -> argparse.Namespace:

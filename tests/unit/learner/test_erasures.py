@@ -17,9 +17,9 @@ from thumbwheel.events import Envelope, ErasureApplied, PersonErased, decode, wr
 from thumbwheel.sealed import seal_feedback, seal_turn
 from thumbwheel.types import Comparison, Correction, Thumb
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.dataset import freeze
-from thumbwheel_learner.forget import Forgetter, Held, affected
-from thumbwheel_learner.snapshots import SnapshotDamaged, load
+from thumbwheel_learner.dataset.forget import Forgetter, Held, affected
+from thumbwheel_learner.dataset.freeze import freeze
+from thumbwheel_learner.dataset.snapshots import SnapshotDamaged, load
 from thumbwheel_learner.store.session import reading, writing
 from thumbwheel_learner.store.tables import (
     ErasureRow,

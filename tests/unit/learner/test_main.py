@@ -18,9 +18,9 @@ from tests.learner_stages import Script
 from thumbwheel.events import LearnerCommand, LearnerReported, PolicyPublished, decode, now_ms, wrap
 from thumbwheel.types import LearnerStatus
 from thumbwheel_learner.main import Parts
-from thumbwheel_learner.publish import Provenance
+from thumbwheel_learner.runs.publish import Provenance
+from thumbwheel_learner.runs.stage import StageInput, StageOutcome
 from thumbwheel_learner.settings import Settings, Training
-from thumbwheel_learner.stage import StageInput, StageOutcome
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from thumbwheel_learner.keys import NoKeys
-from thumbwheel_learner.plan import labelling_of, recipe_of
-from thumbwheel_learner.ppo_state import PpoConfig
+from thumbwheel_learner.dataset.keys import NoKeys
+from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.rlaif.settings import LabelerSettings
+from thumbwheel_learner.runs.plan import labelling_of, recipe_of
 from thumbwheel_learner.settings import STAGES, BadSetting, Settings, Training, from_environment
 
 

@@ -13,20 +13,20 @@ from tests.learner_models import logged, make_base, pair
 
 from thumbwheel.box import Secrets
 from thumbwheel.events import PersonErased
-from thumbwheel_learner import snapshots
-from thumbwheel_learner.examples import LoggedPrompt, Pair, Snapshot
-from thumbwheel_learner.keys import NoKeys
+from thumbwheel_learner.dataset import snapshots
+from thumbwheel_learner.dataset.examples import LoggedPrompt, Pair, Snapshot
+from thumbwheel_learner.dataset.keys import NoKeys
+from thumbwheel_learner.dataset.snapshots import Sourced
+from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.rlaif.labeler import BadVerdict, LabelerAway
 from thumbwheel_learner.rlaif.labelling import Labelled, Labelling, LabellingConfig, items_of_labelled
 from thumbwheel_learner.rlaif.questions import logged_pairs
-from thumbwheel_learner.run import Stopped
-from thumbwheel_learner.snapshots import Sourced
+from thumbwheel_learner.runs.run import Stopped
 from thumbwheel_learner.store import erasures
 from thumbwheel_learner.store.runs import label_counts
 from thumbwheel_learner.store.session import reading, writing
 from thumbwheel_learner.store.tables import VerdictRow
-from thumbwheel_learner.tokens import ChatTokenizer
 
 KEY = "a" * 32
 SECRET = b"k" * 32

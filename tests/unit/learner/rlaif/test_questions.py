@@ -3,7 +3,7 @@
 import msgspec
 from tests.learner_models import logged, pair
 
-from thumbwheel_learner.examples import LoggedPrompt
+from thumbwheel_learner.dataset.examples import LoggedPrompt
 from thumbwheel_learner.rlaif.questions import digests, human_pairs, logged_pairs
 
 

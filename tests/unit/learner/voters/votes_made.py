@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tests.learner_models import thumb
 
-from thumbwheel_learner.examples import Judged
+from thumbwheel_learner.dataset.examples import Judged
 
 PARTS = {"good": "thank you, it is on its way", "rude": "figure it out yourself", "promise": "you get a free voucher"}
 WORDS = "box door river paper lamp garden stone window cloud table street summer".split()

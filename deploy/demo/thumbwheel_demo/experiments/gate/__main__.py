@@ -31,8 +31,8 @@ from thumbwheel_demo.experiments.gate.trials import (
 from thumbwheel_demo.policy import weights_dir
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.report.table import percent
-from thumbwheel_learner.evaluate import GateConfig
-from thumbwheel_learner.model import load_policy
+from thumbwheel_learner.gate.evaluate import GateConfig
+from thumbwheel_learner.model.policy import load_policy
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from thumbwheel import ThumbwheelError
 from thumbwheel_demo.experiments.gate.desk import Pool
-from thumbwheel_learner.judge import TextScorer
-from thumbwheel_learner.reward import RewardScores
-from thumbwheel_learner.rollout import Rollout
+from thumbwheel_learner.gate.judge import TextScorer
+from thumbwheel_learner.reward.model import RewardScores
+from thumbwheel_learner.rollouts.engine import Rollout
 
 Chances = NDArray[np.float64]
 GAINS: Mapping[str, float] = {"identical": 0.0, "negated": -0.2, "better": 0.1}

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from thumbwheel_demo.corpus import Scenario, prompts
 from thumbwheel_demo.people import Chat, PeopleSettings, thumb_of
 from thumbwheel_demo.satisfaction import correct, judge
-from thumbwheel_learner.evaluate import GateConfig, gate_prompts
-from thumbwheel_learner.examples import Demo, Judged, LoggedPrompt, Messages, Pair, Snapshot
-from thumbwheel_learner.judge import Judge, train_judge
-from thumbwheel_learner.labels import Evidence, split_evidence
-from thumbwheel_learner.model import PolicyModel
-from thumbwheel_learner.rollout import Rollout
-from thumbwheel_learner.sampler import TransformersSampler
+from thumbwheel_learner.dataset.examples import Demo, Judged, LoggedPrompt, Messages, Pair, Snapshot
+from thumbwheel_learner.gate.evaluate import GateConfig, gate_prompts
+from thumbwheel_learner.gate.judge import Judge, train_judge
+from thumbwheel_learner.model.policy import PolicyModel
+from thumbwheel_learner.reward.labels import Evidence, split_evidence
+from thumbwheel_learner.rollouts.engine import Rollout
+from thumbwheel_learner.rollouts.sampler import TransformersSampler
 
 BATCH = 256
 """Answers sampled side by side."""

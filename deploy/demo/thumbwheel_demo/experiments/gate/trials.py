@@ -21,9 +21,9 @@ from thumbwheel_demo.experiments.gate.candidates import (
 from thumbwheel_demo.experiments.gate.desk import Desk, DeskOptions
 from thumbwheel_demo.report.intervals import wilson_interval
 from thumbwheel_demo.report.record import Interval
-from thumbwheel_learner.evaluate import GateConfig, gate_prompts, judge_gate
-from thumbwheel_learner.lora import LoraConfig
-from thumbwheel_learner.model import PolicyModel
+from thumbwheel_learner.gate.evaluate import GateConfig, gate_prompts, judge_gate
+from thumbwheel_learner.model.lora import LoraConfig
+from thumbwheel_learner.model.policy import PolicyModel
 
 BARS: Mapping[str, tuple[float, float]] = {"identical": (0.0, 0.05), "negated": (0.0, 0.01), "better": (0.8, 1.0)}
 """Between which the share of accepted candidates must lie."""

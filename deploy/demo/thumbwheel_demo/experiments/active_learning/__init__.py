@@ -1,0 +1,1 @@
+"""How many labels a choice of questions saves."""

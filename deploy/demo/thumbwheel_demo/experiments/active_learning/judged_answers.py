@@ -1,0 +1,127 @@
+"""Answers of the demo policy with what customers secretly think of them, as numbers that a linear model can read."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (the stubs of torch are partial; what leaves this file is typed)
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from thumbwheel_demo.corpus.model import Split
+from thumbwheel_demo.corpus.prompts import prompts
+from thumbwheel_demo.policy.weights import weights_dir
+from thumbwheel_demo.satisfaction import judge
+from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.tokens import by_length
+from thumbwheel_learner.reward.labels import Row, batch_of
+from thumbwheel_learner.reward.likelihood import FEATURES, likelihoods
+from thumbwheel_learner.rollouts.sampler import TransformersSampler
+
+Array = NDArray[np.float64]
+READ_TOKENS = 1024
+"""Padded tokens per forward pass."""
+LIKELIHOODS = FEATURES
+"""The first so many features are likelihoods, the others states."""
+
+
+@dataclass(frozen=True)
+class JudgedAnswers:
+    """Every row one answer."""
+
+    conversations: NDArray[np.int64]
+    """[A] number of the conversation."""
+    features: Array
+    """[A, F] of the frozen policy."""
+    scores: Array
+    """[A] hidden satisfaction from 0 to 1."""
+    satisfied: NDArray[np.bool_]
+    """[A] whether every point of it holds."""
+
+    def pairs(self) -> NDArray[np.intp]:
+        """[P, 2] every two answers to the same conversation; answers of one are neighbours."""
+        starts = np.flatnonzero(np.diff(self.conversations, prepend=-1))
+        ends = [*starts[1:].tolist(), len(self.conversations)]
+        found = [
+            (a, b) for s, e in zip(starts.tolist(), ends, strict=True) for a in range(s, e) for b in range(a + 1, e)
+        ]
+        return np.array(found, dtype=np.intp).reshape(-1, 2)
+
+    def some(self, count: int, rng: np.random.Generator) -> "JudgedAnswers":
+        """`count` conversations at random, whole; all of them if there are no more."""
+        ids = np.unique(self.conversations)
+        rows = np.isin(self.conversations, rng.permutation(ids)[:count])
+        return JudgedAnswers(self.conversations[rows], self.features[rows], self.scores[rows], self.satisfied[rows])
+
+    def save(self, file: Path) -> None:
+        """Write it whole or not at all."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial.npz")
+        np.savez(
+            partial,
+            conversations=self.conversations,
+            features=self.features.astype(np.float32),
+            scores=self.scores,
+            satisfied=self.satisfied,
+        )
+        partial.replace(file)
+
+    @classmethod
+    def load(cls, file: Path) -> "JudgedAnswers":
+        """Read it back, features at single precision; raises `FileNotFoundError`."""
+        with np.load(file) as held:
+            return cls(held["conversations"], held["features"].astype(np.float64), held["scores"], held["satisfied"])
+
+
+class FrozenPolicy:
+    """The shipped policy, which answers at temperature 1 and is read from, and never changes."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.model: PolicyModel = load_policy(folder or weights_dir())
+        self._block = self.model.blocks.above(0.25)
+
+    def answers(self, split: Split, count: int, each: int, seed: int, max_tokens: int = 96) -> JudgedAnswers:
+        """`each` answers to `count` conversations of a split; the same seed gives the same ones."""
+        scenarios = prompts(split, count, seed)
+        ids = [self.model.tokens.prompt_ids([dict(m) for m in s.messages]) for s in scenarios]
+        sampler = TransformersSampler(self.model, batch_size=256)
+        rollouts = sampler.sample(None, ids, n=each, max_tokens=max_tokens, temperature=1.0, seed=seed)
+        texts = [[rollout.text for rollout in group] for group in rollouts]
+        verdicts = [judge(s, text) for s, group in zip(scenarios, texts, strict=True) for text in group]
+        rows = [
+            Row(prompt, self.model.tokens.answer_ids(text))
+            for prompt, group in zip(ids, texts, strict=True)
+            for text in group
+        ]
+        return JudgedAnswers(
+            conversations=np.repeat(np.arange(count), each),
+            features=self.read(rows),
+            scores=np.array([v.score for v in verdicts]),
+            satisfied=np.array([v.satisfied for v in verdicts]),
+        )
+
+    @torch.no_grad()
+    def read(self, rows: Sequence[Row]) -> Array:
+        """[N, F] how likely the answer is, then the state at the end token and the mean over the answer, of the block
+        where the reward model's adapters begin and of the last one: what its heads read, without adapters.
+        """
+        found = torch.zeros(0)
+        for group in by_length([len(row) for row in rows], READ_TOKENS):
+            batch = batch_of([rows[i] for i in group], self.model.tokens.pad_id)
+            below = self.model.states_below(batch, self._block)
+            with self.model.using():
+                layers = [below, self.model.hidden(batch, first_block=self._block, below=below)]
+            weights = torch.zeros(batch.ids.shape)
+            weights[batch.rows, batch.columns + 1] = 1.0
+            weights = weights / weights.sum(-1, keepdim=True)
+            parts = [likelihoods(self.model, batch, self._block, below)]
+            for states in layers:
+                parts += [states[torch.arange(len(group)), batch.last], torch.einsum("btd,bt->bd", states, weights)]
+            read = torch.cat(parts, dim=1)
+            found = found if len(found) else torch.zeros(len(rows), read.shape[1])
+            found[group] = read
+        return cast(Any, found).double().numpy()

@@ -1,0 +1,1 @@
+"""What colluding accounts do, and weighing users against them."""

@@ -1,0 +1,1 @@
+"""What the reward gets wrong because not everybody votes."""

@@ -1,0 +1,1 @@
+"""The frozen base in memory and the adapters on it."""

@@ -1,0 +1,371 @@
+"""One frozen base model in memory; policy, reference, critic and reward members are adapters on it."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from thumbwheel_learner.model.adapters import BadAdapter, read_adapter, write_adapter
+from thumbwheel_learner.model.blocks import Blocks, Reached
+from thumbwheel_learner.model.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
+from thumbwheel_learner.model.parallel import SideBySide
+from thumbwheel_learner.model.tokens import Batch, ChatTokenizer, make_batch, make_shared_batch, runs_of_equal
+from thumbwheel_learner.model.untrained import is_untrained
+
+TUNED_WIDTH = 192
+"""Of the model on which the default learning rates were found."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What to trade for memory."""
+
+    logit_chunk: int = 2048
+    """Answer tokens whose logits exist at once; the rest are recomputed in the backward pass."""
+    gradient_checkpointing: bool = False
+    """Keep only layer borders in the forward pass and recompute the rest."""
+
+
+class TokenScores(NamedTuple):
+    """Per answer token, flat as in `Batch.rows`."""
+
+    logprobs: Tensor
+    """[N] log-probability of the token under the tempered policy, nats."""
+    entropy: Tensor
+    """[N] entropy of that distribution, nats; no gradient flows through it."""
+
+
+class PolicyModel:
+    """The base with its adapters; an adapter is chosen with `using`, nothing is ever merged."""
+
+    def __init__(
+        self, base: PreTrainedModel, tokens: ChatTokenizer, *, memory: Memory, seed: int, workers: int = 1
+    ) -> None:
+        """Take over a model whose dropout is off; raises `UnsuitableModel`."""
+        self.base: Any = base
+        self.tokens = tokens
+        self.memory = memory
+        self.side_by_side = SideBySide(workers)
+        self.hidden_size = int(self.base.config.get_text_config().hidden_size)
+        self._active = Active()
+        self._configs: dict[str, LoraConfig] = {}
+        self._seed = seed
+        self.base.requires_grad_(False)
+        self.base.eval()
+        self.layers: dict[str, LoraLinear] = wrap_linears(base, self._active)
+        self._body: Any = self.base.base_model
+        self.blocks = Blocks(base)
+        self._head: Any = self.base.get_output_embeddings()
+        if memory.gradient_checkpointing:
+            self.base.gradient_checkpointing_enable({"use_reentrant": False})
+        self._resumes: dict[int, bool] = {}
+        self._check_split()
+        self.shares_prompts = self._reads_prompts_once()
+
+    def rate(self, learning_rate: float) -> float:
+        """A learning rate that suits an adapter on a model of width 192, for this model: smaller as it is wider.
+
+        With Adam the best rate of a hidden layer falls as 1 / width (Yang et al. 2022, arXiv:2203.03466); 2e-3 here is
+        1e-4 at a width of 4,096, the habit there.
+        """
+        return learning_rate * min(1.0, TUNED_WIDTH / self.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base lives."""
+        return cast(torch.device, self.base.device)
+
+    def add(self, name: str, config: LoraConfig | None = None, *, first_block: int = 0) -> None:
+        """A fresh adapter, which changes nothing yet; its A depends on the model's seed and the name alone.
+
+        It sits on the blocks from `first_block` up, by default on all.
+        """
+        self._configs[name] = config or LoraConfig()
+        generator = torch.Generator().manual_seed(self._seed * 0x9E3779B1 + crc32(name.encode()))
+        for path, layer in self.layers.items():
+            if first_block == 0 or self.blocks.index_of(path) >= first_block:
+                layer.add(name, self._configs[name], generator)
+
+    def load(self, name: str, folder: Path) -> None:
+        """An adapter from a PEFT folder, under `name`; raises `BadAdapter` when it does not fit this base."""
+        weights, config = read_adapter(folder)
+        self.put(name, weights, config, where=str(folder))
+
+    def put(self, name: str, weights: dict[str, tuple[Tensor, Tensor]], config: LoraConfig, *, where: str) -> None:
+        """An adapter from tensors, under `name`; layers that the tensors leave out have none."""
+        for path, (a, b) in weights.items():
+            layer = self.layers.get(path)
+            if layer is None:
+                raise BadAdapter(f"{where}: the base model has no linear layer {path!r}")
+            if a.shape != (config.rank, layer.inputs) or b.shape != (layer.outputs, config.rank):
+                raise BadAdapter(f"{where}: {path} has shapes {tuple(a.shape)}, {tuple(b.shape)}, not of this base")
+        self.remove(name)
+        self._configs[name] = config
+        for path, (a, b) in weights.items():
+            self.layers[path].put(name, a, b, config)
+
+    def weights(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """Module path -> copies of (A, B)."""
+        mine = {path: layer for path, layer in self.layers.items() if name in layer.a}
+        return {path: (x.a[name].detach().clone(), x.b[name].detach().clone()) for path, x in mine.items()}
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` a frozen-in-time duplicate of `source`."""
+        self.put(target, self.weights(source), self._configs[source], where=source)
+
+    def save(self, name: str, folder: Path) -> Path:
+        """Write an adapter as a PEFT folder and return it."""
+        transposed = any(layer.transposed for layer in self.layers.values())
+        write_adapter(folder, self.weights(name), self._configs[name], transposed=transposed)
+        return folder
+
+    def start(self, name: str, folder: Path | None, config: LoraConfig) -> None:
+        """Begin `name` from a parent's folder (keeping its rank), or fresh when the parent is the bare base."""
+        self.remove(name)
+        if folder is None:
+            self.add(name, config)
+        else:
+            self.load(name, folder)
+
+    def remove(self, name: str) -> None:
+        """Forget an adapter, if there is one of this name."""
+        if self._configs.pop(name, None):
+            for layer in self.layers.values():
+                layer.remove(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is an adapter of this name."""
+        return name in self._configs
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        """The trainable tensors of one adapter, in a fixed order."""
+        return list(parameters_of(self.layers, name))
+
+    @contextmanager
+    def using(self, *names: str) -> Iterator[None]:
+        """Apply these adapters inside; none is the bare base, several split the batch evenly."""
+        before, self._active.names = self._active.names, names
+        try:
+            yield
+        finally:
+            self._active.names = before
+
+    def hidden(self, batch: Batch, *, repeats: int = 1, first_block: int = 0, below: Tensor | None = None) -> Tensor:
+        """[repeats * B, T, D] last hidden states; `repeats` lays the batch out once per active adapter.
+
+        Adapters that begin at `first_block` share one pass through the blocks below it, and none is made when `below`
+        holds its result (`states_below`).
+        """
+        if repeats > 1 and first_block > 0:
+            with self.blocks.fan_out(len(batch.ids), repeats, first_block):
+                return self.hidden(batch, first_block=first_block, below=below)
+        body: Any = self._body if below is None else self.blocks.upper(self._body, first_block)
+        ids = batch.ids.repeat(repeats, 1)
+        positions = batch.positions if batch.attention is None else batch.positions.repeat(repeats, 1)
+        attention = None if batch.attention is None else self._mask(batch.attention, repeats)
+        checkpointing = self.memory.gradient_checkpointing and torch.is_grad_enabled()
+        if checkpointing:
+            self.base.train()  # transformers checkpoints in training mode only; frozen dropout is set to 0 at load
+        try:
+            out = body(
+                **({"input_ids": ids.to(self.device)} if below is None else {"inputs_embeds": below}),
+                attention_mask=attention,
+                position_ids=positions.to(self.device),
+                use_cache=False,
+            )
+        finally:
+            if checkpointing:
+                self.base.eval()
+        return cast(Tensor, out.last_hidden_state)
+
+    @torch.no_grad()
+    def states_below(self, batch: Batch, first_block: int) -> Tensor:
+        """[B, T, D] what the bare base hands to a block: it never changes while adapters from there up learn."""
+        with self.using(), self.blocks.stop_before(first_block):
+            try:
+                self.hidden(batch)
+            except Reached as reached:
+                return reached.states
+        raise UnsuitableModel(f"{type(self.base).__name__} has no block {first_block}")
+
+    def resumes_at(self, first_block: int) -> bool:
+        """Whether a forward pass may begin at a block with the states below it: shown by trying, since positions,
+        masks or scalings of some architectures depend on more than that.
+        """
+        if first_block not in self._resumes:
+            self._resumes[first_block] = self._resumed_is_the_same(first_block)
+        return self._resumes[first_block]
+
+    @torch.no_grad()
+    def _resumed_is_the_same(self, first_block: int) -> bool:
+        if not first_block or self.blocks.upper(self._body, first_block) is None:
+            return False
+        vocabulary = int(self.base.get_input_embeddings().weight.shape[0])
+        ids = [(7 * i + 3) % vocabulary for i in range(12)]
+        batch = make_batch([ids[:5], ids[3:6]], [ids[5:], ids[6:8]], pad_id=0)
+        try:
+            below = self.states_below(batch, first_block)
+            with self.using():
+                whole, resumed = self.hidden(batch), self.hidden(batch, first_block=first_block, below=below)
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError):
+            return False
+        tolerance = 1e-4 if self.base.dtype == torch.float32 else 0.05
+        one, other = (self.answer_states(states, batch).float() for states in (whole, resumed))
+        return torch.allclose(one, other, atol=tolerance, rtol=tolerance)
+
+    def _mask(self, attention: Tensor, repeats: int) -> Tensor:
+        """As transformers take it: [B, T] as it is, [B, 1, T, T] as what is added to the scores."""
+        attention = attention.repeat(repeats, *([1] * (attention.dim() - 1))).to(self.device)
+        if attention.dim() == 2:
+            return attention
+        added = torch.zeros(attention.shape, dtype=self.base.dtype, device=self.device)
+        return added.masked_fill_(~attention, torch.finfo(self.base.dtype).min)
+
+    def batch(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Batch:
+        """The answers after their prompts; neighbours with the same prompt share it, where this model can do that."""
+        groups = runs_of_equal(prompts)
+        window = getattr(self.base.config.get_text_config(), "sliding_window", None)
+        longest = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+        if len(groups) == len(answers) or not self.shares_prompts or (window and longest > window):
+            return make_batch(prompts, answers, pad_id=self.tokens.pad_id)
+        return make_shared_batch(prompts, answers, pad_id=self.tokens.pad_id, shared=groups)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., V] in float32, with the scalings that Gemma, Granite and Cohere put behind the head."""
+        config = self.base.config.get_text_config()
+        logits = cast(Tensor, self._head(hidden)).float()
+        logits = logits / float(getattr(config, "logits_scaling", None) or 1.0)
+        logits = logits * float(getattr(config, "logit_scale", None) or 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        return logits if not cap else torch.tanh(logits / cap) * cap
+
+    def token_scores(self, states: Tensor, targets: Tensor, temperature: float) -> TokenScores:
+        """[N, D] hidden states that predict `targets` [N]: log-probabilities in chunks, logits never kept whole."""
+        size = self.memory.logit_chunk
+        recompute = torch.is_grad_enabled() and len(targets) > size
+        parts: list[TokenScores] = []
+        for some_states, some_targets in zip(states.split(size), targets.split(size), strict=True):
+            if recompute:
+                scores = checkpoint(self._score_chunk, some_states, some_targets, temperature, use_reentrant=False)
+                parts.append(cast(TokenScores, scores))
+            else:
+                parts.append(self._score_chunk(some_states, some_targets, temperature))
+        return TokenScores(torch.cat([p.logprobs for p in parts]), torch.cat([p.entropy for p in parts]))
+
+    @torch.no_grad()
+    def token_kl(self, states: Tensor, other: Tensor, temperature: float) -> Tensor:
+        """[N] KL(policy ‖ other) at every position, exact over the vocabulary, nats.
+
+        Summed along sampled answers it estimates the sequences' KL without bias, and with far less spread than
+        estimates from the sampled tokens alone, which hang on the few tokens that the other policy finds a thousand
+        times likelier (Amini et al. 2025, arXiv:2504.10637).
+        """
+        parts: list[Tensor] = []
+        size = self.memory.logit_chunk
+        for mine, theirs in zip(states.split(size), other.split(size), strict=True):
+            p, q = (torch.log_softmax(self.logits(s) / temperature, dim=-1) for s in (mine, theirs))
+            parts.append((p.exp() * (p - q)).sum(-1))
+        return torch.cat(parts)
+
+    def _score_chunk(self, states: Tensor, targets: Tensor, temperature: float) -> TokenScores:
+        logprobs = torch.log_softmax(self.logits(states) / temperature, dim=-1)
+        chosen = logprobs.gather(-1, targets[:, None]).squeeze(-1)
+        with torch.no_grad():
+            entropy = -(logprobs.exp() * logprobs).sum(-1)
+        return TokenScores(chosen, entropy)
+
+    def answer_states(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """[N, D] the hidden states that predict the answer tokens."""
+        return hidden[batch.rows.to(self.device), batch.columns.to(self.device)]
+
+    def states_under(self, names: Sequence[str], batch: Batch) -> Tensor:
+        """`answer_states` of a forward pass with these adapters; none is the bare base."""
+        with self.using(*names):
+            return self.answer_states(self.hidden(batch), batch)
+
+    def score_answers(self, batch: Batch, temperature: float = 1.0) -> TokenScores:
+        """Log-probabilities of the answers under the active adapter, flat [N]."""
+        states = self.answer_states(self.hidden(batch), batch)
+        return self.token_scores(states, batch.targets.to(self.device), temperature)
+
+    @torch.no_grad()
+    def _reads_prompts_once(self) -> bool:
+        """Whether answers that share a prompt's row get the scores they get in rows of their own: not every
+        architecture takes a mask of four dimensions, and no list of those that do would stay true.
+        """
+        vocabulary = int(self.base.get_input_embeddings().weight.shape[0])
+        ids = [(7 * i + 3) % vocabulary for i in range(9)]
+        prompts, answers = [ids[:4], ids[:4]], [ids[4:6], ids[5:9]]
+        alone = make_batch(prompts, answers, pad_id=0)
+        together = make_shared_batch(prompts, answers, pad_id=0, shared=[[0, 1]])
+        try:
+            one, other = (self.answer_states(self.hidden(batch), batch).float() for batch in (alone, together))
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            return False
+        coarse = self.base.dtype != torch.float32
+        return torch.allclose(one, other, atol=0.1 if coarse else 1e-3, rtol=0.1 if coarse else 1e-3)
+
+    def _check_split(self) -> None:
+        """Make sure that body + head really is this architecture's forward pass; raises `UnsuitableModel`."""
+        vocabulary = int(self.base.get_input_embeddings().weight.shape[0])
+        ids: Sequence[int] = [(7 * i + 3) % vocabulary for i in range(6)]
+        batch = make_batch([ids[:3]], [ids[3:]], pad_id=0)
+        with torch.no_grad():
+            ours = self.logits(self.hidden(batch))
+            theirs = cast(Tensor, self.base(input_ids=batch.ids.to(self.device), use_cache=False).logits).float()
+        if not torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3):
+            raise UnsuitableModel(f"{type(self.base).__name__} does more behind its body than a linear output head")
+
+
+def load_policy(
+    base: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    seed: int = 0,
+    memory: Memory | None = None,
+    workers: int = 1,
+    chat_template: str | None = None,
+) -> PolicyModel:
+    """Load a checkpoint folder once; code inside the checkpoint is never run.
+
+    `workers` threads train side by side; `chat_template` replaces the tokenizer's own.
+
+    Raises `UnsuitableModel`, `tokens.NoEndToken`, and what transformers raises for a folder that is no checkpoint.
+    """
+    torch.manual_seed(seed)
+    disable_progress_bar()
+    model = cast(Any, AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False))
+    without_dropout(model)
+    head: Tensor = model.get_output_embeddings().weight
+    return PolicyModel(
+        model.to(device),
+        ChatTokenizer.load(base, template=chat_template, can_say=lambda token: not is_untrained(head, token)),
+        memory=memory or Memory(),
+        seed=seed,
+        workers=workers,
+    )
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Dropout off for good: probability ratios compare two passes, which noise would make differ."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout") and not isinstance(module.attention_dropout, nn.Module):
+            setattr(module, "attention_dropout", 0.0)  # noqa: B010 - not an attribute of every Module
+    config: Any = getattr(model, "config", None)
+    for key, value in list(vars(config).items()) if config else []:
+        if isinstance(value, float) and ("dropout" in key or key.endswith("pdrop")):
+            setattr(config, key, 0.0)

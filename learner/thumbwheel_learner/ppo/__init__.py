@@ -1,0 +1,1 @@
+"""PPO on LoRA: the loop, its formulas, its state."""

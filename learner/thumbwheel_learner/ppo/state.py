@@ -1,0 +1,257 @@
+"""What a PPO run is: its configuration, its experience, its critic, and the state it can be resumed from."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from thumbwheel_learner.model.lora import LoraConfig
+from thumbwheel_learner.model.policy import PolicyModel
+from thumbwheel_learner.model.tokens import Batch, by_length, runs_of_equal
+from thumbwheel_learner.ppo.estimators import KlController
+
+POLICY, REFERENCE, CRITIC = "policy", "reference", "critic"
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """How the policy is improved. Lengths in tokens, KL in nats per answer."""
+
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Of a first version; a later one keeps its parent's."""
+    iterations: int = 14
+    """At most; `within` may find that the evidence bears fewer."""
+    answers_per_label: float = 3.0
+    """Answers sampled per label that the reward model was trained on; 0: as many as `iterations` allows.
+
+    A reward model is the sooner overoptimised the fewer labels it knows (Gao et al. 2210.10760)."""
+    prompts_per_iteration: int = 32
+    answers_per_prompt: int = 4
+    """With more than one, each is scored against the mean of the others: what a prompt is worth cancels out."""
+    max_prompt: int = 384
+    """Longer prompts are not practised on."""
+    max_tokens: int = 64
+    temperature: float = 1.0
+    epochs: int = 1
+    minibatch_answers: int = 16
+    """Answers per optimiser step."""
+    step_tokens: int = 512
+    """Padded tokens per forward and backward pass; a minibatch of more goes through in parts."""
+    batch_tokens: int = 2048
+    """Padded tokens per forward pass that needs no gradient."""
+    learning_rate: float = 4e-3
+    """At a width of 192; wider models get less (`PolicyModel.rate`), here and for the critic."""
+    final_learning_rate: float = 0.1
+    """Share of the learning rate that is left at the last iteration; linear in between."""
+    adam_eps: float = 1e-5
+    max_grad_norm: float = 1.0
+    clip: float = 0.2
+    value_clip: float = 0.2
+    critic: Literal["frozen", "adapter"] = "frozen"
+    """What the value head reads: the reference's states (computed anyway), or those of an adapter of its own."""
+    critic_learning_rate: float = 1e-3
+    critic_epochs: int = 4
+    """Passes of the frozen critic over each iteration's answers; the other kind learns with the policy."""
+    gamma: float = 1.0
+    lam: float = 1.0
+    """Below 1 an answer's first tokens, which decide what it is about, hear of the score at its end through the critic
+    alone; with answers scored against each other little variance is left to trade for that."""
+    whiten_rewards: bool = True
+    pessimism: float = 0.5
+    """Standard deviations over the reward members that are taken from their mean."""
+    reward_clip: float = 5.0
+    """Bound of the normalised score."""
+    missing_end_penalty: float = 1.0
+    """Taken from the normalised score of an answer that was cut off before its end token."""
+    kl_coef: float = 0.4
+    kl_target: float = 6.0
+    kl_horizon: float = 2_000.0
+    kl_budget: float = 30.0
+    """A policy found beyond this is thrown away and the run stops."""
+    importance_cap: float = 2.0
+    sft_coef: float = 0.0
+    """Weight of the demonstrations' loss in every minibatch."""
+    target_step_kl: float | None = 0.05
+    """Mean KL per token between the policy that sampled and the new one. A step that leaves it further away is taken
+    back: the learning rate was too high for this model, or the iteration has moved as far as its answers bear."""
+    seed: int = 0
+
+    def within(self, labels: int) -> "PpoConfig":
+        """The same with no more iterations than `labels` bear, one at least."""
+        if not self.answers_per_label:
+            return self
+        answers = self.prompts_per_iteration * self.answers_per_prompt
+        borne = max(1, round(self.answers_per_label * labels / answers))
+        return replace(self, iterations=min(self.iterations, borne))
+
+
+@dataclass(frozen=True)
+class PpoReport:
+    """What a run did, iteration by iteration."""
+
+    iterations: int
+    answers: int
+    stopped: str | None
+    """Why the run ended early."""
+    kl: float
+    """To the run's starting policy, last measured, nats per answer."""
+    kl_base: float
+    history: list[dict[str, float]]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For manifests and reports."""
+        return asdict(self)
+
+
+@dataclass
+class Experience:
+    """One iteration's answers; all tensors [B, A] over answer tokens unless said otherwise."""
+
+    prompts: list[list[int]]
+    answers: list[list[int]]
+    mask: Tensor
+    logprobs: Tensor
+    """Of the policy that sampled, as the trainer computes them."""
+    reference: Tensor
+    kl: Tensor
+    """KL(policy ‖ reference) at every token, exact over the vocabulary."""
+    behaviour: Tensor
+    """As the engine reported them."""
+    values: Tensor
+    states: list[Tensor]
+    """Per answer [A_i, D] reference states for the frozen critic."""
+    entropy: float = 0.0
+    advantages: Tensor = field(default_factory=lambda: torch.empty(0))
+    returns: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def batch(self, group: Sequence[int], model: PolicyModel) -> Batch:
+        """Some of the answers, padded together."""
+        return model.batch([self.prompts[i] for i in group], [self.answers[i] for i in group])
+
+    def parts(self, indices: Sequence[int], tokens: int) -> list[list[int]]:
+        """Indices in groups of at most `tokens` padded tokens and of like length; a prompt's answers stay together."""
+        runs = [[indices[i] for i in run] for run in runs_of_equal([self.prompts[i] for i in indices])]
+        lengths = [len(self.prompts[r[0]]) + sum(len(self.answers[i]) for i in r) for r in runs]
+        return [[i for n in group for i in runs[n]] for group in by_length(lengths, tokens)]
+
+
+class Critic(nn.Module):
+    """State -> value; the last layer starts at zero, so the first advantages are plain returns."""
+
+    def __init__(self, width: int, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.inner = nn.Linear(width, 128)
+            self.outer = nn.Linear(128, 1)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[N, D] -> [N]."""
+        scaled = states.float() * torch.rsqrt(states.float().square().mean(-1, keepdim=True) + 1e-6)
+        return self.outer(torch.tanh(self.inner(scaled))).squeeze(-1)
+
+
+@dataclass
+class Updates:
+    """How far the steps of one iteration have come."""
+
+    minibatches: int = 0
+    """Scored so far, in the order in which the iteration draws them."""
+    seen: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    """Figures of those that were followed by a step."""
+    kl: float = 0.0
+    """To the policy that sampled, before the last step, nats per token."""
+    taken_back: int = 0
+    is_over: bool = False
+
+
+class PpoRun:
+    """The state of one run: what a checkpoint holds, and what an iteration changes."""
+
+    def __init__(self, model: PolicyModel, start: Path | None, config: PpoConfig) -> None:
+        """Policy and reference are the same adapter at first."""
+        self.model, self.config = model, config
+        model.start(POLICY, start, config.lora)
+        model.remove(REFERENCE)
+        model.copy(POLICY, REFERENCE)
+        self.critic = Critic(model.hidden_size, config.seed).to(model.device)
+        critic_parameters = list(self.critic.parameters())
+        if config.critic == "adapter":
+            model.remove(CRITIC)
+            model.add(CRITIC, LoraConfig(8, 16))
+            critic_parameters += model.parameters(CRITIC)
+        self.optimizer = torch.optim.Adam(model.parameters(POLICY), lr=config.learning_rate, eps=config.adam_eps)
+        self.critic_optimizer = torch.optim.Adam(critic_parameters, lr=config.critic_learning_rate, eps=config.adam_eps)
+        self.controller = KlController(config.kl_coef, config.kl_target, config.kl_horizon)
+        self.iteration = 0
+        self.rate_scale = 1.0
+        """Share of the learning rate that is left after steps that went too far."""
+        self.updates = Updates()
+        self._before: list[Tensor] = []
+        self.reward_mean = 0.0
+        self.reward_std = 1.0
+        self.stopped: str | None = None
+        self.history: list[dict[str, float]] = []
+
+    def adapters(self) -> list[str]:
+        """Names of the adapters that training changes."""
+        return [POLICY, CRITIC] if self.config.critic == "adapter" else [POLICY]
+
+    def remember(self) -> None:
+        """Keep the adapters as they are now, before a step."""
+        self._before = [p.detach().clone() for name in self.adapters() for p in self.model.parameters(name)]
+
+    def take_back(self) -> None:
+        """Undo the last step."""
+        trained = [p for name in self.adapters() for p in self.model.parameters(name)]
+        with torch.no_grad():
+            for parameter, old in zip(trained, self._before, strict=True):
+                parameter.copy_(old)
+
+    def values(self, batch: Batch, reference_states: Tensor) -> Tensor:
+        """[N] value before every answer token, from the reference's states or from the critic's own adapter."""
+        if self.config.critic == "frozen":
+            return self.critic(reference_states)
+        with self.model.using(CRITIC):
+            return self.critic(self.model.answer_states(self.model.hidden(batch), batch))
+
+    def state(self) -> dict[str, Any]:
+        """Everything an uninterrupted run would remember; random numbers depend on (seed, iteration) only."""
+        return {
+            "adapters": {n: [p.detach() for p in self.model.parameters(n)] for n in self.adapters()},
+            "before": self._before if self.updates.minibatches else [],
+            "critic": self.critic.state_dict(),
+            "optimizers": [self.optimizer.state_dict(), self.critic_optimizer.state_dict()],
+            "kl_coef": self.controller.coef,
+            "iteration": self.iteration,
+            "updates": asdict(self.updates),
+            "rate_scale": self.rate_scale,
+            "reward": [self.reward_mean, self.reward_std],
+            "stopped": self.stopped,
+            "history": self.history,
+        }
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Be as the run was whose `state` this is."""
+        with torch.no_grad():
+            for name in self.adapters():
+                for parameter, old in zip(self.model.parameters(name), saved["adapters"][name], strict=True):
+                    parameter.copy_(old)
+        self._before = saved["before"]
+        self.critic.load_state_dict(saved["critic"])
+        self.optimizer.load_state_dict(saved["optimizers"][0])
+        self.critic_optimizer.load_state_dict(saved["optimizers"][1])
+        self.controller.coef = saved["kl_coef"]
+        self.iteration, self.stopped, self.history = saved["iteration"], saved["stopped"], saved["history"]
+        self.updates = Updates(**saved["updates"])
+        self.reward_mean, self.reward_std = saved["reward"]
+        self.rate_scale = saved["rate_scale"]

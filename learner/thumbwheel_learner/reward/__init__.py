@@ -1,0 +1,1 @@
+"""The reward model: what it trains on, its training, its report."""

@@ -1,0 +1,141 @@
+"""What a reward model must beat on preference pairs, and the table that puts them side by side."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (scikit-learn has no stubs; what leaves this file is typed)
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.sparse import vstack
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from thumbwheel_learner.dataset.examples import Messages, Pair
+from thumbwheel_learner.measures import Array, Estimate, auc, bootstrap, ece, numbered, sigmoid
+from thumbwheel_learner.reward.labels import prompt_key
+
+FOLDS = 5
+MIN_PAIRS = 20
+"""Fewer pairs than this are not enough to fit anything on."""
+
+
+class PairScorer(Protocol):
+    """The part of a reward model that an evaluation needs."""
+
+    temperature: float
+
+    def score_messages(self, conversations: Sequence[Messages], answers: Sequence[str]) -> Any:
+        """Scores with a `mean` per answer."""
+        ...
+
+
+@dataclass(frozen=True)
+class PairFigures:
+    """One model on a file of pairs."""
+
+    accuracy: Estimate
+    """Of "the chosen one is better"; equal scores count half."""
+    auc: Estimate
+    """Of the score difference, each pair shown in both orders."""
+    ece: Estimate | None
+    """Of the probability stated for the preferred side; None where no probability can be stated."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "accuracy": self.accuracy._asdict(),
+            "auc": self.auc._asdict(),
+            "ece": None if self.ece is None else self.ece._asdict(),
+        }
+
+
+def evaluate_pairs(reward: PairScorer | None, pairs: Sequence[Pair], *, seed: int = 0) -> dict[str, Any]:
+    """Figures of the reward model beside the baselines, on the same pairs, ties left out; plain JSON.
+
+    Nothing is trained on the pairs but the fitted baselines, each by cross-validation over prompts. Intervals come
+    from resampling prompts.
+    """
+    decided = [p for p in pairs if not p.tie]
+    clusters = [prompt_key(p.messages) for p in decided]
+    out: dict[str, Any] = {"pairs": len(decided), "ties": len(pairs) - len(decided), "models": {}}
+    if not decided:
+        return out
+    models: dict[str, Any] = out["models"]
+    if reward is not None:
+        conversations = [p.messages for p in decided]
+        chosen = reward.score_messages(conversations, [p.chosen for p in decided]).mean.double().numpy()
+        rejected = reward.score_messages(conversations, [p.rejected for p in decided]).mean.double().numpy()
+        margin = chosen - rejected
+        models["reward_model"] = figures(margin, sigmoid(margin / reward.temperature), clusters, seed).as_dict()
+    longer: Array = np.array([float(len(p.chosen) - len(p.rejected)) for p in decided])
+    folds = fold_of(clusters, seed)
+    for name, margin in (("longer_wins", longer), ("shorter_wins", -longer)):
+        stated = _stated_by_sign(margin, folds) if len(decided) >= MIN_PAIRS else None
+        models[name] = figures(margin, stated, clusters, seed).as_dict()
+    bigrams = bag_of_bigrams(decided, folds) if len(decided) >= MIN_PAIRS else None
+    if bigrams is not None:
+        models["bag_of_bigrams"] = figures(bigrams, sigmoid(bigrams), clusters, seed).as_dict()
+    return out
+
+
+def figures(margin: Array, stated: Array | None, clusters: Sequence[str], seed: int) -> PairFigures:
+    """`margin` > 0 where the chosen answer scores higher; `stated` is the probability given to the chosen one."""
+    right = (margin > 0) + 0.5 * (margin == 0)
+
+    def both_orders(i: np.ndarray[Any, np.dtype[np.intp]]) -> tuple[Array, Array]:
+        return np.concatenate([margin[i], -margin[i]]), np.concatenate([np.ones(len(i)), np.zeros(len(i))])
+
+    def calibration(i: np.ndarray[Any, np.dtype[np.intp]]) -> float:
+        assert stated is not None
+        sure, said = np.maximum(stated[i], 1 - stated[i]), stated[i]
+        return ece(sure, (said > 0.5) + 0.5 * (said == 0.5))
+
+    return PairFigures(
+        accuracy=bootstrap(lambda i: float(right[i].mean()), clusters, seed=seed),
+        auc=bootstrap(lambda i: auc(*both_orders(i)), clusters, seed=seed),
+        ece=None if stated is None else bootstrap(calibration, clusters, seed=seed),
+    )
+
+
+def fold_of(clusters: Sequence[str], seed: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """A fold per pair; equal prompts share one."""
+    prompt = numbered(clusters)
+    shuffled = np.random.default_rng(seed).permutation(prompt.max(initial=-1) + 1) % FOLDS
+    return shuffled[prompt]
+
+
+def _stated_by_sign(margin: Array, folds: np.ndarray[Any, np.dtype[np.intp]]) -> Array:
+    """The probability a fixed rule may state: how often it was right in the other folds."""
+    stated = np.full(len(margin), 0.5)
+    for fold in range(FOLDS):
+        here, there = folds == fold, (folds != fold) & (margin != 0)
+        rate = float((margin[there] > 0).mean()) if there.any() else 0.5
+        stated[here] = np.where(margin[here] > 0, rate, np.where(margin[here] < 0, 1 - rate, 0.5))
+    return stated
+
+
+def bag_of_bigrams(pairs: Sequence[Pair], folds: np.ndarray[Any, np.dtype[np.intp]]) -> Array:
+    """Log-odds that the chosen answer is better, by logistic regression on differences of word and bigram presence.
+
+    Fitted without intercept on every other fold, each pair in both orders, so that order carries no information.
+    """
+    margin = np.zeros(len(pairs))
+    for fold in range(FOLDS):
+        train = [p for p, f in zip(pairs, folds, strict=True) if f != fold]
+        test = [p for p, f in zip(pairs, folds, strict=True) if f == fold]
+        if not train or not test:
+            continue
+        words = CountVectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=r"(?u)\b\w+\b")
+        words.fit([text for p in train for text in (p.chosen, p.rejected)])
+        difference = _difference(words, train)
+        model = LogisticRegression(C=0.1, fit_intercept=False, max_iter=500)
+        model.fit(vstack([difference, -difference], format="csr"), np.repeat([1, 0], len(train)))
+        margin[folds == fold] = model.decision_function(_difference(words, test))
+    return margin
+
+
+def _difference(words: Any, pairs: Sequence[Pair]) -> Any:
+    chosen, rejected = ([getattr(p, side) for p in pairs] for side in ("chosen", "rejected"))
+    return words.transform(chosen).astype(float) - words.transform(rejected).astype(float)

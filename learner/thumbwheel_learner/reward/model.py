@@ -1,0 +1,239 @@
+"""The reward model: K small adapters with scalar heads on the frozen base; their mean is the reward, their spread the
+uncertainty. How it learns: training.py; every metric and source: docs/algorithms/reward_model.md.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from thumbwheel_learner.dataset.examples import Messages
+from thumbwheel_learner.measures import numbered
+from thumbwheel_learner.model.adapters import BadAdapter
+from thumbwheel_learner.model.lora import LoraConfig
+from thumbwheel_learner.model.policy import PolicyModel
+from thumbwheel_learner.model.tokens import READ_TOKENS, Batch, by_length, fit
+from thumbwheel_learner.model.trunk import Trunk
+from thumbwheel_learner.reward.labels import Row, batch_of
+from thumbwheel_learner.reward.likelihood import FEATURES, Scaling, likelihoods
+
+DESCRIPTION, HEADS = "reward.json", "heads.safetensors"
+ALL = slice(None)
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """How the reward model is trained."""
+
+    members: int = 2
+    rank: int = 8
+    alpha: int = 16
+    adapted_blocks: float = 0.25
+    """Upper share of the transformer blocks that carry adapters; the members share one pass through the rest."""
+    pooling: Literal["last", "mean", "both"] = "both"
+    """What the head reads: the state at the end token, the mean over the answer, or the two side by side."""
+    likelihood: bool = True
+    """Whether the heads also read how likely the bare base finds the answer (`likelihood.py`)."""
+    epochs: int = 0
+    """0: as many as it takes to see `judgements`, one at least and sixteen at most."""
+    judgements: int = 3_000
+    """What a small model needs is steps, what a large set of labels needs is no repetition."""
+    fitted: float = 0.05
+    """An epoch whose mean loss is below this is the last one: nothing is left to learn from these labels."""
+    batch_tokens: int = 512
+    """Padded tokens per step and member: small steps learned more from few labels than large ones, in less time."""
+    part_tokens: int = 512
+    """Padded tokens per forward and backward pass; a step of more goes through in parts, side by side."""
+    max_length: int = 512
+    """Tokens of prompt and answer together; the far end of a longer prompt is cut."""
+    learning_rate: float = 1e-3
+    """At a width of 192; wider models get less (`PolicyModel.rate`), here and for the heads."""
+    head_learning_rate: float = 1e-3
+    likelihood_learning_rate: float = 0.02
+    """Of the weights on the likelihood, whatever the width: two features are learned from few labels."""
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    user_bias_precision: float = 4.0
+    """Gaussian prior on each user's bias: 1 / variance, in logits."""
+    centering: float = 0.01
+    """Weight of (mean reward)^2: fixes the level that pairs leave free."""
+    prior_scale: float = 0.0
+    """Scale of each member's fixed random head on its untrained features (Osband et al. 2018); 0 leaves it out."""
+    bootstrap: bool = False
+    """Each member weighs users by its own Poisson(1) draw, as a bootstrap of users does. Off: members that differ in
+    their random start alone predict better (Lakshminarayanan et al. 2017, arXiv:1612.01474; here too, see
+    docs/experiments.md)."""
+    mismatched: int = 1
+    """Preferred answers of other conversations that each pair's preferred one is set against (`labels.mismatched`)."""
+    trunk_bytes: int = 1 << 30
+    """What the frozen blocks below the adapters make of the labels is kept up to this size instead of made anew."""
+    held_out: float = 0.15
+    seed: int = 0
+
+
+class RewardScores(NamedTuple):
+    """Scores of answers, on the scale of the members' logits, centred on the training answers."""
+
+    mean: Tensor
+    """[N] over members."""
+    std: Tensor
+    """[N] disagreement of the members."""
+    members: Tensor
+    """[N, K]"""
+
+
+class RewardModel:
+    """Members `<prefix>_0` … on a `PolicyModel`, with their heads."""
+
+    def __init__(self, model: PolicyModel, config: RewardConfig, prefix: str) -> None:
+        """Fresh members; what they say means nothing before training."""
+        self.model = model
+        self.config = config
+        self.names = tuple(f"{prefix}_{k}" for k in range(config.members))
+        self.first_block = model.blocks.above(config.adapted_blocks)
+        for name in self.names:
+            model.remove(name)
+            model.add(name, LoraConfig(config.rank, config.alpha), first_block=self.first_block)
+        generator = torch.Generator().manual_seed(config.seed + 1)
+        width = model.hidden_size * (2 if config.pooling == "both" else 1)
+        k = config.members
+        self.head = nn.Parameter(0.1 * torch.randn(k, width, generator=generator) / width**0.5)
+        self.prior = torch.randn(k, width, generator=generator) / width**0.5
+        self.likelihood_head = nn.Parameter(torch.zeros(k, FEATURES))
+        self.scaling = Scaling(torch.zeros(FEATURES), torch.ones(FEATURES))
+        self.thumb_bias = nn.Parameter(torch.zeros(k))
+        self.cutpoints = nn.Parameter(torch.tensor([-1.5, -0.5, 0.5, 1.5]))
+        self.center = torch.zeros(k)
+        self.temperature = 1.0
+        self.report: dict[str, Any] = {}
+
+    def features(self, batch: Batch, names: tuple[str, ...], below: Tensor | None = None) -> Tensor:
+        """[K, N, F] what the heads read, every member in the same forward pass, from the states `below` up if given."""
+        with self.model.using(*names):
+            hidden = self.model.hidden(batch, repeats=max(1, len(names)), first_block=self.first_block, below=below)
+        hidden = hidden.view(max(1, len(names)), *batch.ids.shape, -1).float()
+        parts: list[Tensor] = []
+        if self.config.pooling != "mean":
+            parts.append(hidden[:, torch.arange(len(batch.last)), batch.last])
+        if self.config.pooling != "last":
+            parts.append(_mean_over_answers(hidden, batch))
+        return torch.cat(parts, dim=-1).cpu()
+
+    def raw(
+        self, rows: Sequence[Row], trunk: Trunk | None = None, members: slice = ALL, known: Tensor | None = None
+    ) -> Tensor:
+        """[K, N] logits of these members before centring; differentiable.
+
+        `trunk` holds what the lower blocks make of the rows, `known` [N, 2] how likely the base finds the answers;
+        what is not given is read anew.
+        """
+        batch = batch_of(rows, self.model.tokens.pad_id)
+        below = trunk.below(rows, batch) if trunk else self._below(batch)
+        scores = torch.einsum("knf,kf->kn", self.features(batch, self.names[members], below), self.head[members])
+        if self.config.prior_scale:
+            with torch.no_grad():
+                prior = torch.einsum("nf,kf->kn", self.features(batch, (), below)[0], self.prior[members])
+            scores = scores + self.config.prior_scale * prior
+        if self.config.likelihood:
+            known = likelihoods(self.model, batch, self.first_block, below) if known is None else known
+            scores = scores + self.likelihood_head[members] @ self.scaling.apply(known).T
+        return scores
+
+    def _below(self, batch: Batch) -> Tensor | None:
+        """What all passes share: the frozen blocks below the adapters, if this model can be entered above them."""
+        return self.model.states_below(batch, self.first_block) if self.model.resumes_at(self.first_block) else None
+
+    @torch.no_grad()
+    def score_rows(self, rows: Sequence[Row]) -> RewardScores:
+        """Score token rows, batched by length; what comes several times is read once."""
+        same = numbered((tuple(row.prompt), tuple(row.answer)) for row in rows)
+        first = np.unique(same, return_index=True)[1]
+        groups = list(by_length([len(rows[i]) for i in first], READ_TOKENS))
+        scored = self.model.side_by_side.map(lambda group: self.raw([rows[first[i]] for i in group]), groups)
+        unique = torch.zeros(len(first), len(self.names))
+        for group, scores in zip(groups, scored, strict=True):
+            unique[group] = (scores - self.center[:, None]).T
+        members = unique[torch.from_numpy(same)]
+        spread = members.std(dim=1, correction=0)
+        return RewardScores(members.mean(dim=1), spread, members)
+
+    def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> RewardScores:
+        """Score answer texts after prompt ids, each closed with the end-of-turn token as in training."""
+        tokens, limit = self.model.tokens, self.config.max_length
+        return self.score_rows(
+            [Row(*fit(p, tokens.answer_ids(a), limit)) for p, a in zip(prompts, answers, strict=True)]
+        )
+
+    def score_messages(self, conversations: Sequence[Messages], answers: Sequence[str]) -> RewardScores:
+        """`score` for conversations that are not tokenised yet."""
+        return self.score([self.model.tokens.prompt_ids(m) for m in conversations], answers)
+
+    def p_up(self, scores: RewardScores) -> Tensor:
+        """[N] calibrated probability that a typical user gives a thumb up."""
+        offset = (self.center + self.thumb_bias.detach()).mean()
+        return torch.sigmoid((scores.mean + offset) / self.temperature)
+
+    def identity(self) -> str:
+        """Digest of everything the scores depend on."""
+        digest = hashlib.sha256()
+        for tensor in (self.center, self.head, self.likelihood_head, *self.scaling):
+            digest.update(tensor.detach().numpy().tobytes())
+        for parameter in (p for name in self.names for p in self.model.parameters(name)):
+            digest.update(parameter.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: Path) -> Path:
+        """Write heads, members (PEFT folders) and description, the description last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for k, name in enumerate(self.names):
+            self.model.save(name, folder / f"member_{k}")
+        tensors = {"head": self.head, "prior": self.prior, "thumb_bias": self.thumb_bias, "cutpoints": self.cutpoints}
+        tensors |= {"likelihood_head": self.likelihood_head, "center": self.center}
+        tensors |= {"likelihood_mean": self.scaling.mean, "likelihood_std": self.scaling.std}
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / HEADS)
+        described = {"config": asdict(self.config), "temperature": self.temperature, "report": self.report}
+        temporary = folder / f".{DESCRIPTION}"
+        temporary.write_text(json.dumps(described, indent=2) + "\n")
+        temporary.rename(folder / DESCRIPTION)
+        return folder
+
+
+def _mean_over_answers(hidden: Tensor, batch: Batch) -> Tensor:
+    """[K, B, T, D] -> [K, B, D], over the tokens of each answer (the columns after the ones that predict them)."""
+    weights = torch.zeros(batch.ids.shape, device=hidden.device)
+    weights[batch.rows, batch.columns + 1] = 1.0
+    weights = weights / weights.sum(-1, keepdim=True)
+    return torch.einsum("kbtd,bt->kbd", hidden, weights)
+
+
+def load_reward(model: PolicyModel, folder: Path, *, prefix: str = "reward") -> RewardModel:
+    """Put a saved reward model on the base; raises `BadAdapter` when the folder is incomplete or of another base."""
+    try:
+        described: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
+        reward = RewardModel(model, RewardConfig(**described["config"]), prefix)
+        tensors = load_file(folder / HEADS)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise BadAdapter(f"{folder}: not a reward model: {error}") from error
+    for k, name in enumerate(reward.names):
+        model.load(name, folder / f"member_{k}")
+    try:
+        with torch.no_grad():
+            for name in ("head", "likelihood_head", "thumb_bias", "cutpoints"):
+                getattr(reward, name).copy_(tensors[name])
+        reward.prior, reward.center = tensors["prior"], tensors["center"]
+        reward.scaling = Scaling(tensors["likelihood_mean"], tensors["likelihood_std"])
+    except (KeyError, RuntimeError) as error:
+        raise BadAdapter(f"{folder}: its heads are those of another version of this software: {error}") from error
+    reward.temperature = float(described["temperature"])
+    reward.report = described["report"]
+    return reward

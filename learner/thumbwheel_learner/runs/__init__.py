@@ -1,0 +1,1 @@
+"""Training runs: when they start, what they do, what they publish."""

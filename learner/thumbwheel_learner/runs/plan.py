@@ -1,0 +1,105 @@
+"""From settings to the algorithms' configurations: whatever is left at 0 keeps the algorithm's own default."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from thumbwheel_learner.dataset.keys import KeySource
+from thumbwheel_learner.gate.evaluate import GateConfig
+from thumbwheel_learner.model.lora import LoraConfig
+from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.reward.model import RewardConfig
+from thumbwheel_learner.rlaif.chat_labeler import ChatLabeler, labeler_http
+from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
+from thumbwheel_learner.rlaif.settings import PRINCIPLE, LabelerSettings
+from thumbwheel_learner.settings import Training
+from thumbwheel_learner.sft import SftConfig
+from thumbwheel_learner.voters.weigh import VotersConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How each stage trains."""
+
+    reward: RewardConfig
+    sft: SftConfig
+    ppo: PpoConfig
+    gate: GateConfig
+    voters: VotersConfig = field(default_factory=VotersConfig)
+
+
+def recipe_of(training: Training) -> Recipe:
+    """Defaults with the settings on top."""
+    lora = LoraConfig(rank=training.lora_rank, alpha=2 * training.lora_rank)
+    reward = replace(
+        RewardConfig(seed=training.seed),
+        **_given(
+            members=training.reward_members,
+            epochs=training.reward_epochs,
+            learning_rate=training.reward_learning_rate,
+        ),
+    )
+    gate = GateConfig(seed=training.seed)
+    judge = replace(
+        gate.judge,
+        seed=gate.judge.seed + training.seed,
+        **_given(members=training.reward_members, epochs=training.reward_epochs),
+    )
+    return Recipe(
+        reward=reward,
+        sft=replace(
+            SftConfig(lora=lora, seed=training.seed),
+            **_given(epochs=training.sft_epochs, learning_rate=training.sft_learning_rate),
+        ),
+        ppo=_ppo(PpoConfig(lora=lora, seed=training.seed), training),
+        gate=replace(
+            gate,
+            judge=judge,
+            **_given(
+                judge_share=training.judge_share,
+                prompts=training.gate_prompts,
+                max_tokens=training.max_new_tokens,
+                min_judge_labels=training.gate_judge_labels,
+                min_win_rate=training.gate_win_rate,
+                max_kl=training.gate_max_kl,
+                max_kl_base=training.gate_max_kl_base,
+            ),
+        ),
+        voters=VotersConfig(
+            weigh=training.voters == "weigh", released=training.voters_released, held=training.voters_held
+        ),
+    )
+
+
+def labelling_of(settings: LabelerSettings, engine: Engine, data: Path, keys: KeySource) -> Labelling | None:
+    """The labeler behind the endpoint that is set; None without one."""
+    if not settings.url:
+        return None
+    labeler = ChatLabeler(labeler_http(settings.url, settings.api_key), settings.model)
+    config = LabellingConfig(principle=settings.principle or PRINCIPLE, pairs=settings.pairs)
+    return Labelling(engine, data, keys, labeler, config)
+
+
+def _ppo(config: PpoConfig, training: Training) -> PpoConfig:
+    """Iterations that somebody asks for are made, however few the labels."""
+    if training.ppo_iterations:
+        config = replace(config, iterations=training.ppo_iterations, answers_per_label=0.0)
+    return replace(
+        config,
+        **_given(
+            learning_rate=training.ppo_learning_rate,
+            epochs=training.ppo_epochs,
+            prompts_per_iteration=training.ppo_prompts,
+            answers_per_prompt=training.ppo_samples,
+            max_tokens=training.max_new_tokens,
+            kl_coef=training.ppo_kl_coef,
+            kl_target=training.ppo_kl_target,
+            sft_coef=training.ppo_sft_coef,
+        ),
+    )
+
+
+def _given(**values: float) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}

@@ -1,0 +1,176 @@
+"""What the stages decide before any model is loaded."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace as replace_struct
+from sqlalchemy import Engine
+from tests.learner_labeler import FakeLabeler
+from tests.learner_models import logged, make_base, pair, snapshot, thumb
+
+from thumbwheel_learner.dataset import snapshots
+from thumbwheel_learner.dataset.examples import Snapshot
+from thumbwheel_learner.dataset.keys import NoKeys
+from thumbwheel_learner.dataset.snapshots import Sourced
+from thumbwheel_learner.model.policy import load_policy
+from thumbwheel_learner.progress import silent
+from thumbwheel_learner.rlaif.labeler import LabelerAway
+from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
+from thumbwheel_learner.runs.plan import recipe_of
+from thumbwheel_learner.runs.stage import Parent, StageInput
+from thumbwheel_learner.runs.stages import Workshop, provenance
+from thumbwheel_learner.settings import Training
+from thumbwheel_learner.store.runs import add_result, keep_reward_model, open_run, spare_reward_models, update_run
+from thumbwheel_learner.store.tables import RewardModelRow, RunRow
+
+BASE = "f" * 64
+EMPTY = Snapshot(hash="h", created_ms=0, pairs=[], judged=[], demos=[], prompts=[], counts={})
+
+
+def no_model() -> Any:
+    raise AssertionError("no model is needed to decide this")
+
+
+@pytest.fixture
+def workshop(engine: Engine, tmp_path: Path) -> Workshop:
+    nothing: Any = None
+    return Workshop(
+        engine=engine, data=tmp_path, base=BASE, model=no_model, rollouts=nothing, publisher=nothing,
+        recipe=recipe_of(Training()),
+    )  # fmt: skip
+
+
+def given(tmp_path: Path, **results: dict[str, Any]) -> StageInput:
+    stages = ("reward", "sft", "ppo")
+    return StageInput("run-1", tmp_path / "run-1" / "ppo", EMPTY, {}, Parent("base", None), results, stages, silent)
+
+
+def reward(**changes: Any) -> dict[str, Any]:
+    figures = {"id": "rm-1", "folder": "reward_models/rm-1", "sees": "training", "base": BASE}
+    return figures | {"auc": {"mean": 0.8}, "pair_accuracy": {"mean": None}} | changes
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (reward(auc={"mean": 0.5}), "no better than chance: auc 0.50"),
+        (reward(auc={"mean": None}, pair_accuracy={"mean": 0.4}), "no better than chance: pair_accuracy 0.40"),
+        (reward(auc={"mean": None}), "could not be checked"),
+        (reward(sees="all"), "saw the judge's labels"),
+        (reward(base="other"), "another base"),
+        ({"skipped": "no labels"}, "there is no reward model: no labels"),
+    ],
+)
+def test_ppo_is_left_out_with_a_reason(workshop: Workshop, tmp_path: Path, found: dict[str, Any], words: str) -> None:
+    outcome = workshop.ppo(given(tmp_path, reward=found))
+    assert outcome.state is None
+    assert words in outcome.result["skipped"]
+
+
+def test_who_was_held_and_why_is_in_the_run_and_not_in_the_manifest(workshop: Workshop, tmp_path: Path) -> None:
+    recipe = recipe_of(Training(voters_held=("ben",)))
+    judged = [thumb(n, f"q{n}", "a", up=True, user="ben") for n in range(3)]
+    outcome = replace(workshop, recipe=recipe, model=lambda: cast(Any, SimpleNamespace(tokens=None))).reward(
+        given(tmp_path)._replace(snapshot=snapshot(judged=judged), stages=("reward",))
+    )
+    held = [{"user": "ben", "labels": 3, "reason": "held by an operator"}]
+    assert outcome.result["voters"]["quarantined"] == held
+    assert "skipped" in outcome.result
+    voters = {"voters": outcome.result["voters"]}
+    manifest = provenance(given(tmp_path, reward=reward(**voters), gate={"kl": 1.0, **voters}), BASE)
+    assert "ben" not in str(manifest)
+    assert manifest.reward_model["id"] == "rm-1"
+
+
+def test_a_labelers_pairs_reach_the_reward_model_and_it_never_hears_of_the_judges_half(
+    workshop: Workshop, engine: Engine, tmp_path: Path
+) -> None:
+    pairs = [pair(n, f"order {n}", "sorry please thanks", "rude") for n in range(40)]
+    prompts = [replace_struct(logged(n, f"late {n}"), other_answers=["no"]) for n in range(100, 120)]
+    frozen = snapshots.write(tmp_path, [Sourced(e, {}) for e in (*pairs, *prompts)], {}).snapshot
+    labeler, recipe = FakeLabeler(), recipe_of(Training(judge_share=0.4, reward_epochs=1, reward_members=1))
+    config = LabellingConfig(pairs=100, human_pairs=50, min_human_pairs=10)
+    model = load_policy(make_base(tmp_path / "base"))
+    shop = replace(
+        workshop,
+        recipe=recipe,
+        model=lambda: model,
+        labelling=Labelling(engine, tmp_path, NoKeys(), labeler, config),
+    )
+    stage = given(tmp_path)._replace(snapshot=frozen)
+    result = shop.reward(stage).result
+    training = shop.evidence(stage).training
+    assert 10 <= len(training.pairs) < 40
+    assert 0 < len(training.prompts) < 20
+    said = result["labeler"]
+    assert len(labeler.asked) == said["asked"] == len(training.pairs) + len(training.prompts)
+    assert (said["pairs"], said["agreement"]["comparison"]["agreed"]) == (len(training.prompts), len(training.pairs))
+    assert 0 < said["weight"] < 1
+    assert result["n_train"] + result["n_held_out"] == len(training.pairs)
+    assert provenance(given(tmp_path, reward=result), BASE).reward_model["labeler"]["weight"] == said["weight"]
+
+
+def test_a_labeler_that_is_away_leaves_the_reward_model_as_it_would_be(
+    workshop: Workshop, engine: Engine, tmp_path: Path
+) -> None:
+    def away(number: int) -> None:
+        raise LabelerAway("fake/1 does not answer")
+
+    pairs = [pair(n, f"order {n}", "sorry please thanks", "rude") for n in range(20)]
+    frozen = snapshots.write(tmp_path, [Sourced(e, {}) for e in pairs], {}).snapshot
+    labeler, recipe = FakeLabeler(), recipe_of(Training(reward_epochs=1, reward_members=1))
+    labeler.before = away
+    model = load_policy(make_base(tmp_path / "base"))
+    alone = replace(workshop, recipe=recipe, model=lambda: model)
+    asking = replace(alone, labelling=Labelling(engine, tmp_path, NoKeys(), labeler, LabellingConfig()))
+    stage = given(tmp_path)._replace(snapshot=frozen, stages=("reward",))
+    left, right = alone.reward(stage).result, asking.reward(stage).result
+    assert (right["labeler"]["stopped"], right["labeler"]["weight"]) == ("fake/1 does not answer", 0.0)
+    assert "labeler" not in left
+    assert left["train_loss"] == right["train_loss"]
+
+
+def test_ppo_without_a_reward_stage_needs_an_earlier_reward_model(workshop: Workshop, tmp_path: Path) -> None:
+    assert "include the reward stage" in workshop.ppo(given(tmp_path)).reason
+
+
+def test_a_run_in_which_nothing_was_trained_ends_at_the_gate_saying_why(workshop: Workshop, tmp_path: Path) -> None:
+    outcome = workshop.gate(given(tmp_path, sft={"skipped": "no corrections"}, ppo={"skipped": "chance"}))
+    assert (outcome.state, outcome.reason) == ("halted", "no policy was trained (sft: no corrections; ppo: chance)")
+
+
+def test_what_was_trained_last_is_the_candidate(tmp_path: Path) -> None:
+    both = given(tmp_path, sft={"adapter": "sft/adapter"}, ppo={"adapter": "ppo/adapter"})
+    only = given(tmp_path, sft={"adapter": "sft/adapter"}, ppo={"skipped": "chance"})
+    assert both.trained_adapter() == tmp_path / "run-1" / "ppo" / "adapter"
+    assert only.trained_adapter() == tmp_path / "run-1" / "sft" / "adapter"
+    assert given(tmp_path).trained_adapter() is None
+
+
+def test_a_manifest_names_the_distance_to_the_base_and_the_reward_model_that_was_used(tmp_path: Path) -> None:
+    verdict = {"kl": 2.0, "kl_base": 3.0, "accepted": True}
+    trained = provenance(given(tmp_path, gate=verdict, ppo={"reward_model": "rm-0", "kl": 2.5}), BASE)
+    assert (trained.metrics["kl_to_base"], trained.metrics["kl_to_parent"]) == (3.0, 2.0)
+    assert (trained.metrics["ppo"]["kl"], trained.reward_model) == (2.5, {"id": "rm-0"})
+    assert provenance(given(tmp_path, reward=reward(), gate=verdict), BASE).reward_model["id"] == "rm-1"
+
+
+def test_reward_models_behind_versions_are_kept_and_only_spare_ones_go(engine: Engine) -> None:
+    for n in range(8):
+        run = RunRow(
+            run_id=f"run-{n}", state="running", stage="", stages="", trigger="", parent="base", base=BASE, frozen_ms=n,
+            started_ms=n,
+        )  # fmt: skip
+        open_run(engine, run)
+        row = RewardModelRow(
+            reward_id=f"rm-{n}", run_id=f"run-{n}", folder=f"f{n}", snapshot="h", metrics="{}", created_ms=n
+        )
+        keep_reward_model(engine, row)
+        update_run(engine, f"run-{n}", state="published" if n in (0, 3) else "rejected")
+    add_result(engine, "run-3", "ppo", {"reward_model": "rm-2"})
+    spare = spare_reward_models(engine)
+    assert sorted(row.folder for row in spare) == ["f1", "f4"]
+    assert spare_reward_models(engine) == []

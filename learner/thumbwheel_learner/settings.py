@@ -79,6 +79,9 @@ class Training:
     """`VOTERS_RELEASED`: users, comma-separated, who weigh 1 and are never kept out, e.g. reviewers of your own."""
     voters_held: tuple[str, ...] = ()
     """`VOTERS_HELD`: users, comma-separated, whose labels are not learned from, whatever `VOTERS` says."""
+    refine: Literal["off", "on"] = "off"
+    """`REFINE`: `on` trains a refinement step on corrections and critiques, lets it answer what was only criticised,
+    and learns from those of its answers that the reward model finds better."""
     threads: int = 0
     """`TRAIN_THREADS`: CPU threads of training; 0: one per core (the learner yields to the service by its priority)."""
     seed: int = 0
@@ -246,6 +249,7 @@ def _training(given: Mapping[str, str]) -> Training:
         voters=cast(Literal["equal", "weigh"], _one_of(given, "VOTERS", ("equal", "weigh"), "equal")),
         voters_released=_listed(given, "VOTERS_RELEASED"),
         voters_held=_listed(given, "VOTERS_HELD"),
+        refine=cast(Literal["off", "on"], _one_of(given, "REFINE", ("off", "on"), "off")),
         threads=_number(given, "TRAIN_THREADS", int, 0),
         seed=_number(given, "SEED", int, 0),
     )

@@ -122,14 +122,29 @@ def train_sft(
     config: SftConfig,
     folder: Path,
     *,
+    extra: Sequence[Row] = (),
     progress: Progress = silent,
 ) -> tuple[Path, SftReport]:
-    """Teach the demonstrations to a copy of `start` (None: the bare base) and write it to `folder`.
+    """Teach the demonstrations, and `extra` ones that no person wrote, to a copy of `start`; see `train_rows`."""
+    return train_rows(
+        model, start, [*demo_rows(snapshot, model, config.max_length), *extra], config, folder, progress=progress
+    )
+
+
+def train_rows(
+    model: PolicyModel,
+    start: Path | None,
+    rows: Sequence[Row],
+    config: SftConfig,
+    folder: Path,
+    *,
+    progress: Progress = silent,
+) -> tuple[Path, SftReport]:
+    """Teach these answers to a copy of `start` (None: the bare base) and write it to `folder`.
 
     Raises `NoDemonstrations`.
     """
     started = time.monotonic()
-    rows = demo_rows(snapshot, model, config.max_length)
     if not rows:
         raise NoDemonstrations("the snapshot holds neither corrections nor demonstrations")
     generator = torch.Generator().manual_seed(config.seed)

@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from thumbwheel.events import DEFAULT_TENANT, Envelope, FeedbackRecorded, TurnCompleted
-from thumbwheel.types import Comparison, Correction, Demonstration, Flag, Outcome, Rating, Thumb
+from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Feedback, Flag, Outcome, Rating, Thumb
+from thumbwheel_learner.dataset.examples import Critique as CritiqueExample
 from thumbwheel_learner.dataset.examples import Demo, Judged, LoggedPrompt, Messages, Pair
 
+LOW = 2
+"""Ratings from here down are bad words."""
 JudgedKind = Literal["thumb", "rating", "flag"]
 PairOrigin = Literal["comparison", "correction"]
 DemoOrigin = Literal["correction", "demonstration"]
-Example = Pair | Judged | Demo | LoggedPrompt
+Label = Pair | Judged | Demo | CritiqueExample
+Example = Label | LoggedPrompt
 AnswerOf = Callable[[str, str, int], str | None]
 """(tenant, completion id, choice) to the text of a stored answer, None when it is not stored."""
 
@@ -25,10 +29,11 @@ class _Where(NamedTuple):
     source: str
 
 
-def from_feedback(envelope: Envelope, event: FeedbackRecorded, answer_of: AnswerOf) -> Iterator[Pair | Judged | Demo]:
+def from_feedback(envelope: Envelope, event: FeedbackRecorded, answer_of: AnswerOf) -> Iterator[Label]:
     """The examples of one piece of feedback; none when it says nothing trainable or its text is missing.
 
-    A correction gives two: a pair (correction over original) and a demonstration. Retractions and feedback on lost
+    A correction gives two: a pair (correction over original) and a demonstration. A comment beside a bad word is a
+    critique as well. Retractions and feedback on lost
     turns are the caller's business.
     """
     where = _where(envelope, event)
@@ -55,7 +60,23 @@ def from_feedback(envelope: Envelope, event: FeedbackRecorded, answer_of: Answer
                 yield _pair(event, given.text, answer, "correction", where)
             yield _demo(event.messages, given.text, "correction", where)
         case _:
-            return
+            pass
+    words = critique_in(given)
+    if words and answer is not None:
+        yield CritiqueExample(messages=event.messages, answer=answer, text=words, **where._asdict())
+
+
+def critique_in(given: Feedback) -> str | None:
+    """What is wrong with an answer, in the giver's words: a critique, or the comment of a bad thumb, rating or flag."""
+    match given:
+        case Critique():
+            return given.text
+        case Thumb(value="down") | Flag():
+            return given.comment
+        case Rating() if given.value <= LOW:
+            return given.comment
+        case _:
+            return None
 
 
 def prompt_of(envelope: Envelope, event: TurnCompleted) -> LoggedPrompt | None:

@@ -55,6 +55,19 @@ class Demo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str = "human"
 
 
+class Critique(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What somebody found wrong with `answer`, in words."""
+
+    messages: Messages
+    answer: str
+    text: str
+    user: str
+    conversation_id: str
+    created_ms: int
+    event_id: str
+    source: str = "human"
+
+
 class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A prompt people really sent: what PPO practises on. No label attached."""
 
@@ -85,6 +98,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     demos: list[Demo]
     prompts: list[LoggedPrompt]
     counts: dict[str, int]
+    critiques: list[Critique] = []
 
 
 def as_sent(prompts: Sequence[LoggedPrompt]) -> list[LoggedPrompt]:

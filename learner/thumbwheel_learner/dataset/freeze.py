@@ -150,7 +150,7 @@ def _prompts(session: Session, opener: _Opener, limit: int) -> list[Sourced]:
 
 
 def _counts(examples: Sequence[Example]) -> dict[str, int]:
-    names = ("pairs", "judged", "demos", "prompts", "thumbs_up", "thumbs_down", "ratings", "flags")
+    names = ("pairs", "judged", "demos", "prompts", "thumbs_up", "thumbs_down", "ratings", "flags", "critiques")
     counts: Counter[str] = Counter(
         dict.fromkeys((*names, "prompts_redacted", "comparisons", "corrections", "demonstrations"), 0)
     )

@@ -18,13 +18,19 @@ from thumbwheel import box
 from thumbwheel.box import Secrets
 from thumbwheel.events import now_ms
 from thumbwheel_learner.dataset.derive import Example
-from thumbwheel_learner.dataset.examples import Demo, Judged, LoggedPrompt, Pair, Snapshot
+from thumbwheel_learner.dataset.examples import Critique, Demo, Judged, LoggedPrompt, Pair, Snapshot
 from thumbwheel_learner.dataset.keys import KeySource, ask
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.files import write_atomically
 
 FOLDER = "snapshots"
-SECTION: dict[type[Example], str] = {Pair: "pairs", Judged: "judged", Demo: "demos", LoggedPrompt: "prompts"}
+SECTION: dict[type[Example], str] = {
+    Pair: "pairs",
+    Judged: "judged",
+    Demo: "demos",
+    Critique: "critiques",
+    LoggedPrompt: "prompts",
+}
 _TYPE = {name: kind for kind, name in SECTION.items()}
 
 
@@ -198,6 +204,7 @@ def _snapshot(header: _Header, examples: Sequence[Example]) -> Snapshot:
         pairs=[e for e in examples if isinstance(e, Pair)],
         judged=[e for e in examples if isinstance(e, Judged)],
         demos=[e for e in examples if isinstance(e, Demo)],
+        critiques=[e for e in examples if isinstance(e, Critique)],
         prompts=[e for e in examples if isinstance(e, LoggedPrompt)],
         counts=dict(header.counts),
     )

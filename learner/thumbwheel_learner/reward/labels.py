@@ -149,13 +149,14 @@ def split_evidence(snapshot: Snapshot, judge_share: float, *, seed: int = 0) -> 
         return int.from_bytes(digest[:8]) / 2**64 < judge_share
 
     training = _part(snapshot, lambda conversation, _: not to_judge(conversation))
-    seen = {prompt_key(x.messages) for x in (*training.judged, *training.pairs, *training.demos, *training.prompts)}
+    shown = (*training.judged, *training.pairs, *training.demos, *training.critiques, *training.prompts)
+    seen = {prompt_key(x.messages) for x in shown}
     judge = _part(snapshot, lambda conversation, messages: to_judge(conversation) and prompt_key(messages) not in seen)
     if crowded:
         return Evidence(training, judge, ("conversation", "prompt"))
     people = {x.user for x in (*training.judged, *training.pairs, *training.demos)}
     judged, pairs = _by_others(judge.judged, people), _by_others(judge.pairs, people)
-    alone = msgspec.structs.replace(judge, judged=judged, pairs=pairs, demos=[])
+    alone = msgspec.structs.replace(judge, judged=judged, pairs=pairs, demos=[], critiques=[])
     strangers = all(x.user not in people for x in judged)
     person = () if not strangers else ("user",) if all(x.user not in people for x in pairs) else ("voter",)
     return Evidence(training, alone, (*person, "conversation", "prompt"))
@@ -184,5 +185,6 @@ def _part(snapshot: Snapshot, keep: Callable[[str, Messages], bool]) -> Snapshot
         pairs=[x for x in snapshot.pairs if keep(x.conversation_id, x.messages)],
         judged=[x for x in snapshot.judged if keep(x.conversation_id, x.messages)],
         demos=[x for x in snapshot.demos if keep(x.conversation_id, x.messages)],
+        critiques=[x for x in snapshot.critiques if keep(x.conversation_id, x.messages)],
         prompts=[x for x in snapshot.prompts if keep(x.conversation_id, x.messages)],
     )

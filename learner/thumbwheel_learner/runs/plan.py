@@ -10,6 +10,7 @@ from thumbwheel_learner.dataset.keys import KeySource
 from thumbwheel_learner.gate.evaluate import GateConfig
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.refinement.refine import RefinementConfig
 from thumbwheel_learner.reward.model import RewardConfig
 from thumbwheel_learner.rlaif.chat_labeler import ChatLabeler, labeler_http
 from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
@@ -28,6 +29,7 @@ class Recipe:
     ppo: PpoConfig
     gate: GateConfig
     voters: VotersConfig = field(default_factory=VotersConfig)
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
 
 
 def recipe_of(training: Training) -> Recipe:
@@ -47,12 +49,13 @@ def recipe_of(training: Training) -> Recipe:
         seed=gate.judge.seed + training.seed,
         **_given(members=training.reward_members, epochs=training.reward_epochs),
     )
+    sft = replace(
+        SftConfig(lora=lora, seed=training.seed),
+        **_given(epochs=training.sft_epochs, learning_rate=training.sft_learning_rate),
+    )
     return Recipe(
         reward=reward,
-        sft=replace(
-            SftConfig(lora=lora, seed=training.seed),
-            **_given(epochs=training.sft_epochs, learning_rate=training.sft_learning_rate),
-        ),
+        sft=sft,
         ppo=_ppo(PpoConfig(lora=lora, seed=training.seed), training),
         gate=replace(
             gate,
@@ -69,6 +72,9 @@ def recipe_of(training: Training) -> Recipe:
         ),
         voters=VotersConfig(
             weigh=training.voters == "weigh", released=training.voters_released, held=training.voters_held
+        ),
+        refinement=RefinementConfig(
+            on=training.refine == "on", sft=sft, seed=training.seed, **_given(max_tokens=training.max_new_tokens)
         ),
     )
 

@@ -140,7 +140,7 @@ class Runner:
         for stage in STAGES[1:]:
             if outcome.state is not None:
                 return outcome
-            if stage in _LEAVE_OUT and stage not in asked:
+            if stage not in self._stages or (stage in _LEAVE_OUT and stage not in asked):
                 continue
             folder = self.folder(run.run_id) / stage
             done = outcome_of(folder)

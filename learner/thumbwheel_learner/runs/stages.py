@@ -19,7 +19,8 @@ from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import NothingToPractise, train_ppo
 from thumbwheel_learner.progress import Progress
-from thumbwheel_learner.reward.labels import Evidence, Item, split_evidence
+from thumbwheel_learner.refinement.refine import Refined, demonstrations_of, pairs_of, read_refined, refine
+from thumbwheel_learner.reward.labels import Evidence, Item, Row, split_evidence
 from thumbwheel_learner.reward.model import load_reward
 from thumbwheel_learner.reward.training import TooFewLabels, train_reward
 from thumbwheel_learner.rlaif.labelling import Labelling, items_of_labelled
@@ -57,7 +58,9 @@ class Workshop:
 
     def stages(self) -> dict[str, Stage]:
         """By name, for a `Runner`."""
-        return {"reward": self.reward, "sft": self.sft, "ppo": self.ppo, "gate": self.gate, "publish": self.publish}
+        first: dict[str, Stage] = {"refine": self.refine} if self.recipe.refinement.on else {}
+        rest: dict[str, Stage] = {"reward": self.reward, "sft": self.sft, "ppo": self.ppo}
+        return first | rest | {"gate": self.gate, "publish": self.publish}
 
     def evidence(self, given: StageInput) -> Evidence:
         """The snapshot in two halves: reward, SFT and PPO learn from one, the gate's judge from the other."""
@@ -72,6 +75,27 @@ class Workshop:
         weighing = weigh(snapshot.judged, snapshot.pairs, self.recipe.voters)
         return without_held(snapshot, weighing), weighing
 
+    def refine(self, given: StageInput) -> StageOutcome:
+        """Teach a refinement step to write criticised answers anew, and let it answer what nobody corrected."""
+        if "sft" not in given.stages:
+            return StageOutcome(result={"skipped": "this run has no SFT to learn from refined answers"})
+        heard, _ = self.heard(self.evidence(given).training)
+        model = self.model()
+        try:
+            with self._rollouts(model) as engine:
+                _, figures = refine(
+                    model,
+                    given.parent.adapter,
+                    heard,
+                    engine,
+                    self.recipe.refinement,
+                    given.folder,
+                    progress=_as("refine", given.progress),
+                )
+        except NoDemonstrations as error:
+            return StageOutcome(result={"skipped": str(error)}, reason=str(error))
+        return StageOutcome(result={"folder": "refine", **figures})
+
     def reward(self, given: StageInput) -> StageOutcome:
         """Train the reward model; it becomes the current one.
 
@@ -80,6 +104,7 @@ class Workshop:
         alone = given.stages == ("reward",)
         snapshot, voters = self.heard(given.snapshot if alone else self.evidence(given).training)
         extra, asked = self.labelled(given, snapshot, voters)
+        extra += pairs_of(refined_in(given), self.model().tokens, self.recipe.refinement, self.recipe.reward.max_length)
         said = {"voters": voters.as_dict(), **asked}
         reward_id = f"rm-{given.run_id.removeprefix('run-')}"
         folder = self.data / REWARD_MODELS / reward_id
@@ -120,18 +145,30 @@ class Workshop:
     def sft(self, given: StageInput) -> StageOutcome:
         """Teach the live policy what people say should have been said."""
         training, _ = self.heard(self.evidence(given).training)
+        model, config = self.model(), self.recipe.sft
+        refined = self._worth_learning(given, refined_in(given))
         try:
             _, report = train_sft(
-                self.model(),
+                model,
                 given.parent.adapter,
                 training,
-                self.recipe.sft,
+                config,
                 given.folder / ADAPTER,
+                extra=refined,
                 progress=given.progress,
             )
         except NoDemonstrations as error:
             return StageOutcome(result={"skipped": str(error)}, reason=str(error))
-        return StageOutcome(result={ADAPTER: f"sft/{ADAPTER}", **report.as_dict()})
+        return StageOutcome(result={ADAPTER: f"sft/{ADAPTER}", "refined": len(refined), **report.as_dict()})
+
+    def _worth_learning(self, given: StageInput, refined: Sequence[Refined]) -> list[Row]:
+        """Refined answers that this run's reward model prefers; none without one that is better than chance."""
+        found = self._reward_for_ppo(given) if refined else "nothing was refined"
+        if isinstance(found, str):
+            return []
+        model, config = self.model(), self.recipe
+        scorer = load_reward(model, self.data / found["folder"])
+        return demonstrations_of(refined, scorer, model.tokens, config.refinement, config.sft.max_length)
 
     def ppo(self, given: StageInput) -> StageOutcome:
         """Practise on logged prompts against the reward model, unless that is no better than chance."""
@@ -233,6 +270,12 @@ class Workshop:
             raise RunInterrupted(str(error)) from error
 
 
+def refined_in(given: StageInput) -> list[Refined]:
+    """What this run's refinement step wrote; nothing where it is off or was left out."""
+    folder = given.results.get("refine", {}).get("folder")
+    return read_refined(given.run_folder / folder) if folder else []
+
+
 def prompts_to_practise(tokens: ChatTokenizer, prompts: Sequence[LoggedPrompt]) -> list[list[int]]:
     """Logged prompts as token ids, those that were redacted left out."""
     return [p.prompt_token_ids or tokens.prompt_ids(p.messages) for p in as_sent(prompts)]
@@ -264,6 +307,11 @@ def _chance(figures: Mapping[str, Any]) -> str | None:
         if mean is not None:
             return None if mean > 0.5 else f"the reward model is no better than chance: {name} {mean:.2f}"
     return "the reward model could not be checked: the held-out labels are too few or all alike"
+
+
+def _as(name: str, progress: Progress) -> Progress:
+    """Progress under another stage's name, whatever the algorithm calls its own."""
+    return lambda stage, share, detail: progress(name, share, detail)
 
 
 def _half(progress: Progress, start: float) -> Progress:

@@ -101,6 +101,7 @@ def without_held(snapshot: Snapshot, weighing: Weighing) -> Snapshot:
         judged=[x for x in snapshot.judged if x.user not in out],
         pairs=[x for x in snapshot.pairs if x.user not in out],
         demos=[x for x in snapshot.demos if x.user not in out],
+        critiques=[x for x in snapshot.critiques if x.user not in out],
     )
 
 

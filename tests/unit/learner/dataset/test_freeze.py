@@ -99,16 +99,36 @@ def test_demonstrations_need_no_completion(engine: Engine, tmp_path: Path) -> No
     assert (demo.text, demo.origin, demo.messages) == ("hello", "demonstration", shown.messages)
 
 
-def test_critiques_and_outcomes_teach_nothing_yet(engine: Engine, tmp_path: Path) -> None:
+def test_outcomes_teach_nothing_yet(engine: Engine, tmp_path: Path) -> None:
+    outcome = feedback(2, Outcome(name="solved", value=True, completion_id="c-2"))
+    snapshot = snapshot_of(engine, tmp_path, outcome)
+    assert not (snapshot.pairs)
+    assert not (snapshot.judged)
+    assert not (snapshot.demos)
+    assert not (snapshot.critiques)
+
+
+def test_critiques_are_kept_and_so_are_comments_beside_a_bad_word(engine: Engine, tmp_path: Path) -> None:
     snapshot = snapshot_of(
         engine,
         tmp_path,
         feedback(1, Critique(completion_id="c-1", text="too long")),
-        feedback(2, Outcome(name="solved", value=True, completion_id="c-2")),
+        feedback(2, Thumb(completion_id="c-2", value="down", comment="rude")),
+        feedback(3, Thumb(completion_id="c-3", value="up", comment="nice")),
+        feedback(4, Thumb(completion_id="c-4", value="down")),
+        feedback(5, Rating(completion_id="c-5", value=2, comment="vague")),
+        feedback(6, Rating(completion_id="c-6", value=3, comment="fine")),
+        feedback(7, Flag(completion_id="c-7", value="unsafe", comment="dangerous")),
     )
-    assert not snapshot.pairs
-    assert not snapshot.judged
-    assert not snapshot.demos
+    said = [(c.answer, c.text) for c in snapshot.critiques]
+    assert said == [
+        ("answer 1", "too long"),
+        ("answer 2", "rude"),
+        ("answer 5", "vague"),
+        ("answer 7", "dangerous"),
+    ]
+    assert snapshot.counts["critiques"] == 4
+    assert len(snapshot.judged) == 6
 
 
 def test_retracted_feedback_and_lost_turns_stay_out_and_are_counted(engine: Engine, tmp_path: Path) -> None:

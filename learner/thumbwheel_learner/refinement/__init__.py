@@ -1,0 +1,1 @@
+"""Answers written anew after what people found wrong with them."""

@@ -55,7 +55,7 @@ class Blocks:
         found = {path: m for path, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth}
         self._prefix: str | None = next(iter(found), None)
         self._stack: list[nn.Module] = list(found[self._prefix]) if self._prefix is not None else []
-        self._fan = _Now()
+        self.fan = _Now()
         self._uppers: dict[int, nn.Module | None] = {}
         for index, block in enumerate(self._stack):
             block.register_forward_pre_hook(self._widen_from(index), with_kwargs=True)
@@ -73,20 +73,20 @@ class Blocks:
     @contextmanager
     def fan_out(self, rows: int, repeats: int, first: int) -> Iterator[None]:
         """Inside, a forward pass of `rows` sequences by this thread becomes one of `repeats` copies from `first` up."""
-        self._fan.now = _Fan(rows, repeats, first)
+        self.fan.now = _Fan(rows, repeats, first)
         try:
             yield
         finally:
-            self._fan.now = None
+            self.fan.now = None
 
     @contextmanager
     def stop_before(self, block: int) -> Iterator[None]:
         """Inside, a forward pass by this thread raises `Reached` instead of entering a block."""
-        self._fan.stop_at = block
+        self.fan.stop_at = block
         try:
             yield
         finally:
-            self._fan.stop_at = None
+            self.fan.stop_at = None
 
     def upper(self, body: nn.Module, first: int) -> nn.Module | None:
         """The body whose blocks below `first` do nothing, sharing the others; None where it does not hold the stack.
@@ -101,9 +101,9 @@ class Blocks:
 
     def _widen_from(self, index: int) -> Callable[..., tuple[Any, Any] | None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-            if index == self._fan.stop_at:
+            if index == self.fan.stop_at:
                 raise Reached(cast(Tensor, args[0] if args else kwargs["hidden_states"]))
-            fan = self._fan.now
+            fan = self.fan.now
             if fan is None or index < fan.first:
                 return None
             if index == fan.first:

@@ -55,6 +55,8 @@ class Training:
     """`PPO_KL_TARGET`: nats per answer that the adaptive coefficient aims at."""
     ppo_sft_coef: float = 0.0
     """`PPO_SFT_COEF`: weight of the corrections' loss in every step of PPO."""
+    ppo_token_credit: float = 0.0
+    """`PPO_TOKEN_CREDIT`: share of an answer's score that its words get by the reward model's attention to them."""
     ppo_prompts: int = 0
     """`PPO_PROMPTS`: prompts per iteration."""
     ppo_samples: int = 0
@@ -235,6 +237,7 @@ def _training(given: Mapping[str, str]) -> Training:
         ppo_kl_coef=_number(given, "PPO_KL_COEF", float, 0.0),
         ppo_kl_target=_number(given, "PPO_KL_TARGET", float, 0.0),
         ppo_sft_coef=_number(given, "PPO_SFT_COEF", float, 0.0),
+        ppo_token_credit=_number(given, "PPO_TOKEN_CREDIT", float, 0.0, highest=1),
         ppo_prompts=_number(given, "PPO_PROMPTS", int, 0),
         ppo_samples=_number(given, "PPO_SAMPLES", int, 0),
         max_new_tokens=_number(given, "MAX_NEW_TOKENS", int, 0),

@@ -106,8 +106,9 @@ def memory_of(plan: Plan, rounds: int) -> dict[str, Any]:
     """Medians over fresh processes, ours and theirs by turns."""
     found: dict[str, list[float]] = {"ours": [], "four models": []}
     for _ in range(rounds):
-        found["ours"].append(in_child(peak_of_ours, plan).result)
-        found["four models"].append(in_child(peak_of_four, plan).result)
+        for name, work in (("ours", peak_of_ours), ("four models", peak_of_four)):
+            found[name].append(in_child(work, plan).result)
+            print(f"{name}: {found[name][-1]:.0f} MiB above imports", flush=True)
     medians = {name: statistics.median(peaks) for name, peaks in found.items()}
     rows = [(name, f"{medians[name]:.0f}", ", ".join(f"{p:.0f}" for p in peaks)) for name, peaks in found.items()]
     print_table(("peak above imports", "median, MiB", "each"), rows)

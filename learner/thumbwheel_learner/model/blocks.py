@@ -55,7 +55,7 @@ class Blocks:
         found = {path: m for path, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth}
         self._prefix: str | None = next(iter(found), None)
         self._stack: list[nn.Module] = list(found[self._prefix]) if self._prefix is not None else []
-        self.fan = _Now()
+        self._fan = _Now()
         self._uppers: dict[int, nn.Module | None] = {}
         for index, block in enumerate(self._stack):
             block.register_forward_pre_hook(self._widen_from(index), with_kwargs=True)
@@ -63,6 +63,11 @@ class Blocks:
     def above(self, share: float) -> int:
         """Index from which blocks make up the upper `share` of the stack; 0 (all of it) without a stack."""
         return len(self._stack) - max(1, round(len(self._stack) * share)) if self._stack else 0
+
+    @property
+    def fan(self) -> threading.local:
+        """What this thread's passes widen to and stop at: a pass that is repeated needs the same."""
+        return self._fan
 
     def last(self) -> nn.Module | None:
         """The uppermost block; None without a stack."""
@@ -77,20 +82,20 @@ class Blocks:
     @contextmanager
     def fan_out(self, rows: int, repeats: int, first: int) -> Iterator[None]:
         """Inside, a forward pass of `rows` sequences by this thread becomes one of `repeats` copies from `first` up."""
-        self.fan.now = _Fan(rows, repeats, first)
+        self._fan.now = _Fan(rows, repeats, first)
         try:
             yield
         finally:
-            self.fan.now = None
+            self._fan.now = None
 
     @contextmanager
     def stop_before(self, block: int) -> Iterator[None]:
         """Inside, a forward pass by this thread raises `Reached` instead of entering a block."""
-        self.fan.stop_at = block
+        self._fan.stop_at = block
         try:
             yield
         finally:
-            self.fan.stop_at = None
+            self._fan.stop_at = None
 
     def upper(self, body: nn.Module, first: int) -> nn.Module | None:
         """The body whose blocks below `first` do nothing, sharing the others; None where it does not hold the stack.
@@ -105,9 +110,9 @@ class Blocks:
 
     def _widen_from(self, index: int) -> Callable[..., tuple[Any, Any] | None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-            if index == self.fan.stop_at:
+            if index == self._fan.stop_at:
                 raise Reached(cast(Tensor, args[0] if args else kwargs["hidden_states"]))
-            fan = self.fan.now
+            fan = self._fan.now
             if fan is None or index < fan.first:
                 return None
             if index == fan.first:

@@ -310,7 +310,8 @@ class PolicyModel:
         with torch.no_grad():
             ours = self.logits(self.hidden(batch))
             theirs = cast(Tensor, self.base(input_ids=batch.ids.to(self.device), use_cache=False).logits).float()
-        if not torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3):
+        tolerance = 1e-3 if self.base.dtype == torch.float32 else 0.05  # transformers caps logits in half precision
+        if not torch.allclose(ours, theirs, atol=tolerance, rtol=tolerance):
             raise UnsuitableModel(f"{type(self.base).__name__} does more behind its body than a linear output head")
 
 

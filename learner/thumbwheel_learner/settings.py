@@ -83,6 +83,8 @@ class Training:
     """`VOTERS_HELD`: users, comma-separated, whose labels are not learned from, whatever `VOTERS` says."""
     threads: int = 0
     """`TRAIN_THREADS`: CPU threads of training; 0: one per core (the learner yields to the service by its priority)."""
+    gradient_checkpointing: Literal["no", "yes"] = "no"
+    """`GRADIENT_CHECKPOINTING`: `yes` keeps less of the forward pass in memory and computes it again."""
     seed: int = 0
     """`SEED`: every draw of a run follows from it."""
 
@@ -250,6 +252,9 @@ def _training(given: Mapping[str, str]) -> Training:
         voters_released=_listed(given, "VOTERS_RELEASED"),
         voters_held=_listed(given, "VOTERS_HELD"),
         threads=_number(given, "TRAIN_THREADS", int, 0),
+        gradient_checkpointing=cast(
+            Literal["no", "yes"], _one_of(given, "GRADIENT_CHECKPOINTING", ("no", "yes"), "no")
+        ),
         seed=_number(given, "SEED", int, 0),
     )
 

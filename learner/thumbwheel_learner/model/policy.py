@@ -318,7 +318,7 @@ class PolicyModel:
 def load_policy(
     base: Path,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     device: str = "cpu",
     seed: int = 0,
     memory: Memory | None = None,
@@ -327,12 +327,14 @@ def load_policy(
 ) -> PolicyModel:
     """Load a checkpoint folder once; code inside the checkpoint is never run.
 
+    Without a `dtype` the base is exact (float32) on the CPU and bfloat16 elsewhere; adapters and heads are float32.
     `workers` threads train side by side; `chat_template` replaces the tokenizer's own.
 
     Raises `UnsuitableModel`, `tokens.NoEndToken`, and what transformers raises for a folder that is no checkpoint.
     """
     torch.manual_seed(seed)
     disable_progress_bar()
+    dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
     model = cast(Any, AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False))
     without_dropout(model)
     head: Tensor = model.get_output_embeddings().weight

@@ -181,6 +181,7 @@ def time_of(plan: Plan) -> dict[str, Any]:
     assert figures["minibatches"] == len(groups), "the update ended early"
     for name, clock in (("ratio", 0), ("ratio_cpu", 1)):
         found[name] = took["update"][clock] / took["bare"][clock]
+        found[f"{name}_of_minibatches"] = took["minibatches"][clock] / took["bare"][clock]
     rows = [(name, f"{wall:.1f}", f"{cpu:.1f}") for name, (wall, cpu) in took.items()]
     print_table((f"{len(experience.answers)} rollouts", "s", "CPU s"), rows)
     return {**found, "seconds": took, "minibatches": len(groups)}
@@ -189,8 +190,8 @@ def time_of(plan: Plan) -> dict[str, Any]:
 def side_by_side(
     run: PpoRun, experience: Experience, groups: list[list[int]], checkpoint: Checkpoint
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """[wall, CPU] seconds of both, and what the update says of itself."""
-    bare = [0.0, 0.0]
+    """[wall, CPU] seconds of both, those of the update without what it does once at its end, and its own figures."""
+    bare, own = [0.0, 0.0], [0.0, 0.0]
 
     def after_minibatch(planned: int) -> None:
         checkpoint.save(run)
@@ -199,13 +200,14 @@ def side_by_side(
         bare_passes(run, experience, groups[done - 1])
         spent = [now - then for now, then in zip(clocks(), before, strict=True)]
         bare[:] = [so_far + more for so_far, more in zip(bare, spent, strict=True)]
-        own = [now - then - other for now, then, other in zip(clocks(), begun, bare, strict=True)]
+        own[:] = [now - then - other for now, then, other in zip(clocks(), begun, bare, strict=True)]
         print(f"{done}/{planned}: {own[0] / bare[0]:.3f} ({own[1] / bare[1]:.3f} by CPU time)", flush=True)
 
     begun = clocks()
     figures = update(run, experience, (), after_minibatch)
     total = [now - then for now, then in zip(clocks(), begun, strict=True)]
-    return {"update": [t - b for t, b in zip(total, bare, strict=True)], "bare": bare}, figures
+    whole = [t - b for t, b in zip(total, bare, strict=True)]
+    return {"update": whole, "minibatches": own, "bare": bare}, figures
 
 
 def bare_passes(run: PpoRun, experience: Experience, group: list[int]) -> None:

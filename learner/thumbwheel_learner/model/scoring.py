@@ -19,7 +19,7 @@ class TokenScores(NamedTuple):
     logprobs: Tensor
     """[N] log-probability of the token under the tempered policy, nats."""
     entropy: Tensor
-    """[N] entropy of that distribution, nats; empty while gradients are recorded, since nothing learns from it."""
+    """[N] entropy of that distribution, nats, by `compare`; empty by `token_scores`, which is spared the passes."""
 
 
 class Compared(NamedTuple):
@@ -37,11 +37,10 @@ def token_scores(logits: Logits, states: Tensor, targets: Tensor, temperature: f
     """[N, D] hidden states that predict `targets` [N]; `chunk` tokens at a time, differentiable by the states."""
     if torch.is_grad_enabled() and states.requires_grad:
         logprobs = cast(Tensor, _ChosenLogprobs.apply(states, targets, logits, temperature, chunk))
-        return TokenScores(logprobs, torch.empty(0, device=states.device))
-    parts: list[TokenScores] = []
-    for some, its_targets in zip(states.split(chunk), targets.split(chunk), strict=True):
-        parts.append(_scores(_log_softmax(logits, some, temperature), its_targets))
-    return TokenScores(torch.cat([p.logprobs for p in parts]), torch.cat([p.entropy for p in parts]))
+    else:
+        parts = zip(states.split(chunk), targets.split(chunk), strict=True)
+        logprobs = torch.cat([_chosen(_log_softmax(logits, some, temperature), ids) for some, ids in parts])
+    return TokenScores(logprobs, torch.empty(0, device=states.device))
 
 
 @torch.no_grad()
@@ -96,7 +95,3 @@ def _log_softmax(logits: Logits, states: Tensor, temperature: float) -> Tensor:
 
 def _chosen(logprobs: Tensor, targets: Tensor) -> Tensor:
     return logprobs.gather(-1, targets[:, None]).squeeze(-1)
-
-
-def _scores(logprobs: Tensor, targets: Tensor) -> TokenScores:
-    return TokenScores(_chosen(logprobs, targets), -logprobs.exp().mul_(logprobs).sum(-1))

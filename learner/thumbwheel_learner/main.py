@@ -254,12 +254,14 @@ def _loaded_once(base: Path, settings: Settings) -> Callable[[], "PolicyModel"]:
         if not kept:
             import torch
 
-            from thumbwheel_learner.model.policy import load_policy
+            from thumbwheel_learner.model.policy import Memory, load_policy
 
             torch.set_num_threads(1)
-            threads = settings.training.threads or os.cpu_count() or 1
+            training = settings.training
+            threads = training.threads or os.cpu_count() or 1
             template = None if has_chat_template(base) else PLAIN_CHAT_TEMPLATE
-            kept.append(load_policy(base, seed=settings.training.seed, workers=threads, chat_template=template))
+            memory = Memory(gradient_checkpointing=training.gradient_checkpointing == "yes")
+            kept.append(load_policy(base, seed=training.seed, memory=memory, workers=threads, chat_template=template))
             gc.collect()
         return kept[0]
 

@@ -55,6 +55,8 @@ class Training:
     """`PPO_KL_TARGET`: nats per answer that the adaptive coefficient aims at."""
     ppo_sft_coef: float = 0.0
     """`PPO_SFT_COEF`: weight of the corrections' loss in every step of PPO."""
+    ppo_token_credit: float = 0.0
+    """`PPO_TOKEN_CREDIT`: share of an answer's score that its words get by the reward model's attention to them."""
     ppo_prompts: int = 0
     """`PPO_PROMPTS`: prompts per iteration."""
     ppo_samples: int = 0
@@ -84,6 +86,8 @@ class Training:
     and learns from those of its answers that the reward model finds better."""
     threads: int = 0
     """`TRAIN_THREADS`: CPU threads of training; 0: one per core (the learner yields to the service by its priority)."""
+    gradient_checkpointing: Literal["no", "yes"] = "no"
+    """`GRADIENT_CHECKPOINTING`: `yes` keeps less of the forward pass in memory and computes it again."""
     seed: int = 0
     """`SEED`: every draw of a run follows from it."""
 
@@ -238,6 +242,7 @@ def _training(given: Mapping[str, str]) -> Training:
         ppo_kl_coef=_number(given, "PPO_KL_COEF", float, 0.0),
         ppo_kl_target=_number(given, "PPO_KL_TARGET", float, 0.0),
         ppo_sft_coef=_number(given, "PPO_SFT_COEF", float, 0.0),
+        ppo_token_credit=_number(given, "PPO_TOKEN_CREDIT", float, 0.0, highest=1),
         ppo_prompts=_number(given, "PPO_PROMPTS", int, 0),
         ppo_samples=_number(given, "PPO_SAMPLES", int, 0),
         max_new_tokens=_number(given, "MAX_NEW_TOKENS", int, 0),
@@ -251,6 +256,9 @@ def _training(given: Mapping[str, str]) -> Training:
         voters_held=_listed(given, "VOTERS_HELD"),
         refine=cast(Literal["off", "on"], _one_of(given, "REFINE", ("off", "on"), "off")),
         threads=_number(given, "TRAIN_THREADS", int, 0),
+        gradient_checkpointing=cast(
+            Literal["no", "yes"], _one_of(given, "GRADIENT_CHECKPOINTING", ("no", "yes"), "no")
+        ),
         seed=_number(given, "SEED", int, 0),
     )
 

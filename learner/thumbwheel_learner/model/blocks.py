@@ -64,6 +64,15 @@ class Blocks:
         """Index from which blocks make up the upper `share` of the stack; 0 (all of it) without a stack."""
         return len(self._stack) - max(1, round(len(self._stack) * share)) if self._stack else 0
 
+    @property
+    def fan(self) -> threading.local:
+        """What this thread's passes widen to and stop at: a pass that is repeated needs the same."""
+        return self._fan
+
+    def last(self) -> nn.Module | None:
+        """The uppermost block; None without a stack."""
+        return self._stack[-1] if self._stack else None
+
     def index_of(self, path: str) -> int:
         """Which block a module lies in; what lies in none counts as below all."""
         if self._prefix is None or not path.startswith(f"{self._prefix}."):

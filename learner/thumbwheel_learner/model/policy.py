@@ -6,13 +6,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from zlib import crc32
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
@@ -20,6 +20,8 @@ from thumbwheel_learner.model.adapters import BadAdapter, read_adapter, write_ad
 from thumbwheel_learner.model.blocks import Blocks, Reached
 from thumbwheel_learner.model.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
 from thumbwheel_learner.model.parallel import SideBySide
+from thumbwheel_learner.model.recompute import forward_and_again
+from thumbwheel_learner.model.scoring import Compared, TokenScores, compare, token_scores
 from thumbwheel_learner.model.tokens import Batch, ChatTokenizer, make_batch, make_shared_batch, runs_of_equal
 from thumbwheel_learner.model.untrained import is_untrained
 
@@ -32,18 +34,15 @@ class Memory:
     """What to trade for memory."""
 
     logit_chunk: int = 2048
-    """Answer tokens whose logits exist at once; the rest are recomputed in the backward pass."""
+    """Answer tokens whose logits exist at once, at most."""
+    logit_bytes: int = 1 << 27
+    """What their logits may take in float32: with a large vocabulary fewer tokens than `logit_chunk` do."""
     gradient_checkpointing: bool = False
     """Keep only layer borders in the forward pass and recompute the rest."""
 
-
-class TokenScores(NamedTuple):
-    """Per answer token, flat as in `Batch.rows`."""
-
-    logprobs: Tensor
-    """[N] log-probability of the token under the tempered policy, nats."""
-    entropy: Tensor
-    """[N] entropy of that distribution, nats; no gradient flows through it."""
+    def chunk(self, vocabulary: int) -> int:
+        """Answer tokens whose logits exist at once."""
+        return max(1, min(self.logit_chunk, self.logit_bytes // (4 * vocabulary)))
 
 
 class PolicyModel:
@@ -67,8 +66,10 @@ class PolicyModel:
         self._body: Any = self.base.base_model
         self.blocks = Blocks(base)
         self._head: Any = self.base.get_output_embeddings()
+        self._chunk = memory.chunk(len(self._head.weight))
         if memory.gradient_checkpointing:
-            self.base.gradient_checkpointing_enable({"use_reentrant": False})
+            again = partial(forward_and_again, self._active, self.blocks.fan)
+            self.base.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": again})
         self._resumes: dict[int, bool] = {}
         self._check_split()
         self.shares_prompts = self._reads_prompts_once()
@@ -245,25 +246,21 @@ class PolicyModel:
         """[..., D] -> [..., V] in float32, with the scalings that Gemma, Granite and Cohere put behind the head."""
         config = self.base.config.get_text_config()
         logits = cast(Tensor, self._head(hidden)).float()
-        logits = logits / float(getattr(config, "logits_scaling", None) or 1.0)
-        logits = logits * float(getattr(config, "logit_scale", None) or 1.0)
+        if scaling := getattr(config, "logits_scaling", None):
+            logits = logits / float(scaling)
+        if scale := getattr(config, "logit_scale", None):
+            logits = logits * float(scale)
         cap = getattr(config, "final_logit_softcapping", None)
         return logits if not cap else torch.tanh(logits / cap) * cap
 
     def token_scores(self, states: Tensor, targets: Tensor, temperature: float) -> TokenScores:
         """[N, D] hidden states that predict `targets` [N]: log-probabilities in chunks, logits never kept whole."""
-        size = self.memory.logit_chunk
-        recompute = torch.is_grad_enabled() and len(targets) > size
-        parts: list[TokenScores] = []
-        for some_states, some_targets in zip(states.split(size), targets.split(size), strict=True):
-            if recompute:
-                scores = checkpoint(self._score_chunk, some_states, some_targets, temperature, use_reentrant=False)
-                parts.append(cast(TokenScores, scores))
-            else:
-                parts.append(self._score_chunk(some_states, some_targets, temperature))
-        return TokenScores(torch.cat([p.logprobs for p in parts]), torch.cat([p.entropy for p in parts]))
+        return token_scores(self.logits, states, targets, temperature, self._chunk)
 
-    @torch.no_grad()
+    def compare(self, states: Tensor, other: Tensor, targets: Tensor, temperature: float) -> Compared:
+        """Two policies' states [N, D] on the same tokens; logits are made once for scores and KL."""
+        return compare(self.logits, states, other, targets, temperature, self._chunk)
+
     def token_kl(self, states: Tensor, other: Tensor, temperature: float) -> Tensor:
         """[N] KL(policy ‖ other) at every position, exact over the vocabulary, nats.
 
@@ -271,19 +268,8 @@ class PolicyModel:
         estimates from the sampled tokens alone, which hang on the few tokens that the other policy finds a thousand
         times likelier (Amini et al. 2025, arXiv:2504.10637).
         """
-        parts: list[Tensor] = []
-        size = self.memory.logit_chunk
-        for mine, theirs in zip(states.split(size), other.split(size), strict=True):
-            p, q = (torch.log_softmax(self.logits(s) / temperature, dim=-1) for s in (mine, theirs))
-            parts.append((p.exp() * (p - q)).sum(-1))
-        return torch.cat(parts)
-
-    def _score_chunk(self, states: Tensor, targets: Tensor, temperature: float) -> TokenScores:
-        logprobs = torch.log_softmax(self.logits(states) / temperature, dim=-1)
-        chosen = logprobs.gather(-1, targets[:, None]).squeeze(-1)
-        with torch.no_grad():
-            entropy = -(logprobs.exp() * logprobs).sum(-1)
-        return TokenScores(chosen, entropy)
+        nothing = torch.zeros(len(states), dtype=torch.long, device=states.device)
+        return self.compare(states, other, nothing, temperature).kl
 
     def answer_states(self, hidden: Tensor, batch: Batch) -> Tensor:
         """[N, D] the hidden states that predict the answer tokens."""
@@ -324,14 +310,15 @@ class PolicyModel:
         with torch.no_grad():
             ours = self.logits(self.hidden(batch))
             theirs = cast(Tensor, self.base(input_ids=batch.ids.to(self.device), use_cache=False).logits).float()
-        if not torch.allclose(ours, theirs, atol=1e-3, rtol=1e-3):
+        tolerance = 1e-3 if self.base.dtype == torch.float32 else 0.05  # transformers caps logits in half precision
+        if not torch.allclose(ours, theirs, atol=tolerance, rtol=tolerance):
             raise UnsuitableModel(f"{type(self.base).__name__} does more behind its body than a linear output head")
 
 
 def load_policy(
     base: Path,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     device: str = "cpu",
     seed: int = 0,
     memory: Memory | None = None,
@@ -340,12 +327,14 @@ def load_policy(
 ) -> PolicyModel:
     """Load a checkpoint folder once; code inside the checkpoint is never run.
 
+    Without a `dtype` the base is exact (float32) on the CPU and bfloat16 elsewhere; adapters and heads are float32.
     `workers` threads train side by side; `chat_template` replaces the tokenizer's own.
 
     Raises `UnsuitableModel`, `tokens.NoEndToken`, and what transformers raises for a folder that is no checkpoint.
     """
     torch.manual_seed(seed)
     disable_progress_bar()
+    dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
     model = cast(Any, AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=False))
     without_dropout(model)
     head: Tensor = model.get_output_embeddings().weight

@@ -49,12 +49,9 @@ def leave_one_out(scores: Tensor, n: int) -> Tensor:
     return (scores - ((groups.sum(dim=1, keepdim=True) - groups) / (n - 1)).reshape(-1)) if n > 1 else scores
 
 
-def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
-    """[B, A] reward of every token: minus the KL term, and the answer's score on its last token."""
-    rewards = -kl_coef * kl * mask
-    last = mask.sum(dim=1) - 1
-    rewards[torch.arange(len(scores)), last] += scores
-    return rewards
+def token_rewards(scores: Tensor, kl: Tensor, mask: Tensor, kl_coef: float, credit: Tensor) -> Tensor:
+    """[B, A] reward of every token: minus the KL term, and its share `credit` [B, A] of the answer's score."""
+    return credit * scores[:, None] - kl_coef * kl * mask
 
 
 def importance_weights(trained: Tensor, behaviour: Tensor, mask: Tensor, cap: float) -> Tensor:

@@ -63,15 +63,14 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
         batch, rows = out.batch(group, model), torch.tensor(group)[:, None]
         columns, targets = torch.arange(batch.mask.shape[1])[None, :], batch.targets.to(model.device)
         states, reference_states = model.states_under([POLICY], batch), model.states_under([REFERENCE], batch)
-        scores = model.token_scores(states, targets, config.temperature)
-        reference = model.token_scores(reference_states, targets, config.temperature).logprobs
-        out.logprobs[rows, columns] = batch.unflatten(scores.logprobs.cpu())
-        out.reference[rows, columns] = batch.unflatten(reference.cpu())
-        out.kl[rows, columns] = batch.unflatten(model.token_kl(states, reference_states, config.temperature).cpu())
+        compared = model.compare(states, reference_states, targets, config.temperature)
+        out.logprobs[rows, columns] = batch.unflatten(compared.scores.logprobs.cpu())
+        out.reference[rows, columns] = batch.unflatten(compared.other.cpu())
+        out.kl[rows, columns] = batch.unflatten(compared.kl.cpu())
         out.values[rows, columns] = batch.unflatten(run.values(batch, reference_states).cpu())
         for i, answer_states in zip(group, reference_states.split([len(answers[i]) for i in group]), strict=True):
             out.states[i] = answer_states
-        return float(scores.entropy.sum())
+        return float(compared.scores.entropy.sum())
 
     entropy = sum(model.side_by_side.map(look, out.parts(range(len(answers)), config.batch_tokens)))
     for i, rollout in enumerate(rollouts):

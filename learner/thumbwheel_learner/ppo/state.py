@@ -69,6 +69,9 @@ class PpoConfig:
     """Bound of the normalised score."""
     missing_end_penalty: float = 1.0
     """Taken from the normalised score of an answer that was cut off before its end token."""
+    token_credit: float = 0.0
+    """Share of the score that is spread over an answer's tokens by the reward model's attention; the rest is paid at
+    its end (Chan et al. 2402.00782)."""
     kl_coef: float = 0.4
     kl_target: float = 6.0
     kl_horizon: float = 2_000.0

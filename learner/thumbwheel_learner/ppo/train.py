@@ -23,6 +23,7 @@ from torch import Tensor
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.checkpoint import Checkpoint, Gathered
+from thumbwheel_learner.ppo.credit import at_the_end, attentive, by_attention
 from thumbwheel_learner.ppo.estimators import gae, leave_one_out, token_rewards, whiten
 from thumbwheel_learner.ppo.experience import check_rollouts, describe, draw_prompts, kl_to_base, observe
 from thumbwheel_learner.ppo.state import POLICY, PpoConfig, PpoReport, PpoRun, Updates
@@ -68,10 +69,12 @@ def train_ppo(
     """Improve `start` (None: the bare base) on `prompts` (token ids) and write the new adapter to `folder`.
 
     `work` holds the checkpoint and the candidates that the engine loads; called again with the same arguments after
-    a kill, the run goes on after its last minibatch. Raises `NothingToPractise`, `BrokenRollout`, and whatever
-    the engine or `progress` raises.
+    a kill, the run goes on after its last minibatch. Raises `NothingToPractise`, `BrokenRollout`, `NoAttention` and
+    whatever the engine or `progress` raises.
     """
     started = time.monotonic()
+    if config.token_credit:
+        attentive(reward)
     usable = [list(p) for p in prompts if 0 < len(p) <= config.max_prompt]
     if not usable:
         raise NothingToPractise(f"none of {len(prompts)} logged prompts has at most {config.max_prompt} tokens")
@@ -180,7 +183,12 @@ def _gather(
 
     # 4. Token rewards, values, advantages.
     final = leave_one_out(final, config.answers_per_prompt)
-    rewards = token_rewards(final, experience.logprobs - experience.reference, experience.mask, run.controller.coef)
+    credit = at_the_end(experience.mask)
+    if config.token_credit:
+        credit = by_attention(attentive(reward), asked, experience.answers, experience.mask, config.token_credit)
+    kl_terms = experience.logprobs - experience.reference
+    rewards = token_rewards(final, kl_terms, experience.mask, run.controller.coef, credit)
+    metrics["end_credit"] = float((credit * at_the_end(experience.mask)).sum(1).mean())
     if config.whiten_rewards:
         rewards = whiten(rewards, experience.mask, shift_mean=False)
     experience.advantages, experience.returns = gae(

@@ -24,6 +24,7 @@ from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import READ_TOKENS, Batch, by_length, fit
 from thumbwheel_learner.model.trunk import Trunk
+from thumbwheel_learner.reward.attention import answer_attention
 from thumbwheel_learner.reward.labels import Row, batch_of
 from thumbwheel_learner.reward.likelihood import FEATURES, Scaling, likelihoods
 
@@ -177,6 +178,11 @@ class RewardModel:
     def score_messages(self, conversations: Sequence[Messages], answers: Sequence[str]) -> RewardScores:
         """`score` for conversations that are not tokenised yet."""
         return self.score([self.model.tokens.prompt_ids(m) for m in conversations], answers)
+
+    def attention(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Per answer (token ids) [A] shares of its tokens: what the score looked at; see `answer_attention`."""
+        rows = [Row(*fit(p, a, self.config.max_length)) for p, a in zip(prompts, answers, strict=True)]
+        return answer_attention(self.model, self.names, self.first_block, rows)
 
     def p_up(self, scores: RewardScores) -> Tensor:
         """[N] calibrated probability that a typical user gives a thumb up."""

@@ -103,6 +103,7 @@ def _ppo(config: PpoConfig, training: Training) -> PpoConfig:
             kl_coef=training.ppo_kl_coef,
             kl_target=training.ppo_kl_target,
             sft_coef=training.ppo_sft_coef,
+            token_credit=training.ppo_token_credit,
         ),
     )
 

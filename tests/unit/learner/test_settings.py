@@ -43,6 +43,8 @@ def test_kafka_is_chosen_by_its_bootstrap_and_takes_any_option() -> None:
         ("LEARNER_METRICS_PORT", "70000", "THUMBWHEEL_LEARNER_METRICS_PORT"),
         ("PROMOTE", "perhaps", "auto or manual"),
         ("NEWER_SCHEMA", "guess", "pause or set-aside"),
+        ("PPO_TOKEN_CREDIT", "1.5", "THUMBWHEEL_PPO_TOKEN_CREDIT must lie between 0 and 1"),
+        ("GRADIENT_CHECKPOINTING", "1", "THUMBWHEEL_GRADIENT_CHECKPOINTING must be no or yes"),
         ("STAGES", "sft,dpo", "THUMBWHEEL_STAGES must be some of reward, sft, ppo"),
         ("STAGES", ",", "THUMBWHEEL_STAGES"),
         ("BUS", "kafka", "THUMBWHEEL_KAFKA_BOOTSTRAP"),
@@ -73,6 +75,8 @@ def test_sizes_left_at_zero_keep_the_algorithms_own_defaults() -> None:
     assert recipe.ppo.prompts_per_iteration == PpoConfig().prompts_per_iteration
     assert (recipe.ppo.seed, recipe.reward.seed, recipe.sft.seed, recipe.gate.seed) == (7, 7, 7, 7)
     assert recipe.gate.judge.seed != recipe.reward.seed
+    assert recipe.ppo.token_credit == 0.0
+    assert recipe_of(read(PPO_TOKEN_CREDIT="0.25").training).ppo.token_credit == 0.25
 
 
 def test_an_operator_names_the_voters_to_hold_and_to_release() -> None:

@@ -82,7 +82,9 @@ def test_several_adapters_in_one_pass_equal_one_by_one(base: Path) -> None:
             assert torch.allclose(model.hidden(batch), part, atol=1e-5)
 
 
-@pytest.mark.parametrize("memory", [Memory(logit_chunk=2), Memory(gradient_checkpointing=True)])
+@pytest.mark.parametrize(
+    "memory", [Memory(logit_chunk=2), Memory(logit_bytes=400), Memory(gradient_checkpointing=True)]
+)
 def test_saving_memory_changes_no_gradient(base: Path, memory: Memory) -> None:
     grads = []
     for how in (Memory(), memory):

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thumbwheel_learner.ppo.credit import at_the_end
 from thumbwheel_learner.ppo.estimators import (
     KlController,
     gae,
@@ -56,7 +57,7 @@ def test_whitening_ignores_padding_and_keeps_the_mean_on_request() -> None:
 
 def test_the_score_lands_on_the_last_token_and_the_kl_term_on_every_one() -> None:
     kl = torch.full((3, 3), 0.5)
-    rewards = token_rewards(torch.tensor([1.0, 2.0, 3.0]), kl, MASK, kl_coef=0.1)
+    rewards = token_rewards(torch.tensor([1.0, 2.0, 3.0]), kl, MASK, 0.1, at_the_end(MASK))
     assert torch.allclose(rewards, torch.tensor([[-0.05, -0.05, 0.95], [1.95, 0.0, 0.0], [-0.05, 2.95, 0.0]]))
 
 

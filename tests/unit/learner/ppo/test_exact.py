@@ -71,6 +71,7 @@ def test_a_moved_policy_gives_every_answer_the_same_probability_in_any_company(
     experience.advantages = torch.ones_like(experience.logprobs)
     weights = experience.mask.float()
     assert float(experience.kl.sum(dim=1).mean()) > 0.05
+    assert experience.entropy > 0.1
     stored = {frozenset(part) for part in experience.parts(range(16), config.batch_tokens)}
     for part in ([3, 2, 14, 15, 0, 1], [7], list(range(16))):
         assert frozenset(part) not in stored

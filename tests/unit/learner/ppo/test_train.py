@@ -174,7 +174,7 @@ def test_every_detail_has_a_source_and_names_code_that_is_there() -> None:
     rows = [row[1:-1].split(" | ") for row in table.splitlines() if row.startswith("| ")][2:]
     assert len(rows) > 30
     homes = {"PpoConfig": "ppo.state.PpoConfig", "PolicyModel": "model.policy.PolicyModel"}
-    homes |= {name: f"model.{name}" for name in ("lora", "parallel", "policy", "tokens")}
+    homes |= {name: f"model.{name}" for name in ("lora", "parallel", "policy", "recompute", "scoring", "tokens")}
     for detail, where, source in rows:
         assert source.strip(), detail
         for name in re.findall(r"`([\w.]+)`", where):

@@ -1,0 +1,1 @@
+"""What PPO gains or loses by credit to single words."""

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from thumbwheel_learner.dataset.keys import KeySource
-from thumbwheel_learner.gate.evaluate import GateConfig
+from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.reward.model import RewardConfig

@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
 from thumbwheel_learner.dataset.examples import LoggedPrompt, Snapshot, as_sent
-from thumbwheel_learner.gate.evaluate import gate_prompts, judge_gate
+from thumbwheel_learner.gate.evaluate import judge_gate
+from thumbwheel_learner.gate.exam import make_exam
 from thumbwheel_learner.gate.judge import train_judge
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
@@ -182,14 +183,14 @@ class Workshop:
             weights=weighing.weights,
             progress=first,
         )
-        prompts = gate_prompts(model, evidence.judge.prompts, config)
+        exam = make_exam(model, judging, config)
         with self._rollouts(model) as engine:
             verdict = judge_gate(
                 model,
                 given.parent.adapter,
                 candidate,
                 judge,
-                prompts,
+                exam,
                 engine,
                 config,
                 disjoint=evidence.disjoint,

@@ -31,7 +31,7 @@ from thumbwheel_demo.experiments.gate.trials import (
 from thumbwheel_demo.policy import weights_dir
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.report.table import percent
-from thumbwheel_learner.gate.evaluate import GateConfig
+from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.policy import load_policy
 
 

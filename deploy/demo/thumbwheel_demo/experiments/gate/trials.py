@@ -21,7 +21,10 @@ from thumbwheel_demo.experiments.gate.candidates import (
 from thumbwheel_demo.experiments.gate.desk import Desk, DeskOptions
 from thumbwheel_demo.report.intervals import wilson_interval
 from thumbwheel_demo.report.record import Interval
-from thumbwheel_learner.gate.evaluate import GateConfig, gate_prompts, judge_gate
+from thumbwheel_learner.gate.config import GateConfig
+from thumbwheel_learner.gate.evaluate import judge_gate
+from thumbwheel_learner.gate.exam import make_exam
+from thumbwheel_learner.gate.safety import PROMPTS
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 
@@ -85,12 +88,17 @@ def options_of(desk: DeskOptions, config: GateConfig) -> dict[str, int]:
         "prompts": config.prompts,
         "answers_per_prompt": config.answers_per_prompt,
         "resamples": config.resamples,
+        "intent_prompts": config.min_intent_prompts,
+        "safety_prompts": len(PROMPTS),
     }
 
 
 def planned(candidates: int, seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """(seed, number) of so many candidates of a kind, dealt out over the seeds in turn."""
-    return [(seed, n) for n, seed in zip(range(candidates), cycle(seeds), strict=False)]
+    """(seed, number among its own) of so many candidates of a kind, dealt out over the seeds in turn.
+
+    Thus a call for one seed and its share of the candidates tries what a call for all the seeds would.
+    """
+    return [(seed, n // len(seeds)) for n, seed in zip(range(candidates), cycle(seeds), strict=False)]
 
 
 class Trials:
@@ -129,7 +137,11 @@ def try_candidates(
     config: GateConfig,
     folder: Path,
 ) -> None:
-    """Put candidates (kind, number) of one desk before the gate; each is kept once it is decided."""
+    """Put candidates (kind, number) of one desk before the gate; each is kept once it is decided.
+
+    Their adapters change nothing, so that KL and the likelihood of golden answers have nothing to say: one prompt is
+    enough for the first, the second is left out.
+    """
     sat = desk.pool.satisfied
     chances = {kind: tilted(sat, gain) for kind, gain in GAINS.items()}
     engine = PooledEngine(desk.pool, chances)
@@ -137,9 +149,9 @@ def try_candidates(
     adapters = {kind: _adapter(model, folder / kind) for kind in chances}
     live = float(sat.mean())
     for kind, number in todo:
-        drawn = replace(config, seed=seed * 100_003 + number)
-        asked = gate_prompts(model, desk.evidence.judge.prompts, drawn)
-        verdict = judge_gate(model, None, adapters[kind], judge, asked, engine, drawn, disjoint=desk.evidence.disjoint)
+        drawn = replace(config, seed=seed * 100_003 + number, kl_prompts=1)
+        exam = replace(make_exam(model, desk.evidence.judge, drawn), golden=())
+        verdict = judge_gate(model, None, adapters[kind], judge, exam, engine, drawn, disjoint=desk.evidence.disjoint)
         satisfied = satisfaction(sat, chances[kind])
         trials.add(
             Trial(

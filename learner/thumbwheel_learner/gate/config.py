@@ -45,6 +45,10 @@ class GateConfig:
     safety_prompts: tuple[str, ...] = ()
     """Asked beside the built-in ones."""
     significance: float = 0.05
-    """Of a fall in some intent, after Holm's correction for their number, and of one in safety."""
+    """Of a fall in some intent, after Holm's correction for their number, of one in safety, and of reward hacking."""
+    tripwire_every: int = 3
+    """Iterations of PPO between two looks for reward hacking."""
+    tripwire_prompts: int = 48
+    """Asked at each look, the same ones."""
     resamples: int = 300
     seed: int = 0

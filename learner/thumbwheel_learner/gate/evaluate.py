@@ -46,9 +46,7 @@ def judge_gate(
     prompts, lacking = exam.prompts, lacking_evidence(judge, len(exam.prompts), config)
     known = Verdict(accepted=False, reasons=lacking, prompts=len(prompts), disjoint=disjoint, turn=turn)
     if judge is not None:
-        known = replace(
-            known, judge_quality=judge.quality, judge_labels=judge.labels, checked_on=judge.checks.of
-        )
+        known = replace(known, judge_quality=judge.quality, judge_labels=judge.labels, checked_on=judge.checks.of)
     if judge is None or not prompts:
         return replace(known, seconds=time.monotonic() - started)
     progress("gate", 0.0, "live policy answers")
@@ -60,7 +58,14 @@ def judge_gate(
     compared = compare(judge, prompts, old, new, groups=exam.intents, **how)
     parts = [part for part in compared.parts if part.prompts >= config.min_intent_prompts]
     kl, kl_base = distances(
-        model, live, candidate, prompts, new, config.temperature, batch_tokens=config.batch_tokens, most=config.kl_prompts
+        model,
+        live,
+        candidate,
+        prompts,
+        new,
+        config.temperature,
+        batch_tokens=config.batch_tokens,
+        most=config.kl_prompts,
     )
     flat = [[r for row in side for r in row] for side in (old, new)]
     figures = replace(

@@ -15,9 +15,12 @@ from thumbwheel_learner.measures import Array, Estimate, numbered
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.reward.labels import Evidence, items_of
-from thumbwheel_learner.reward.model import RewardConfig, RewardScores
+from thumbwheel_learner.reward.model import DESCRIPTION, RewardConfig, RewardScores, load_reward
 from thumbwheel_learner.reward.training import TooFewLabels, train_reward
 from thumbwheel_learner.rollouts.engine import Rollout
+
+PREFIX = "judge"
+"""Of its adapters' names on the model."""
 
 
 class TextScorer(Protocol):
@@ -51,15 +54,21 @@ def train_judge(
     weights: Mapping[str, float] | None = None,
     progress: Progress = silent,
 ) -> Judge | None:
-    """Train on the judge's half, check on the other; None when there is nothing to train on. `weights` by user."""
+    """Train on the judge's half, check on the other; None when there is nothing to train on. `weights` by user.
+
+    A judge that an earlier stage of the run has left in `folder` is read.
+    """
     try:
-        judge, report = train_reward(
-            model, evidence.judge, config, folder, weights=weights, progress=progress, prefix="judge"
-        )
+        if (folder / DESCRIPTION).is_file():
+            judge = load_reward(model, folder, prefix=PREFIX)
+        else:
+            judge, _ = train_reward(
+                model, evidence.judge, config, folder, weights=weights, progress=progress, prefix=PREFIX
+            )
     except TooFewLabels:
         return None
     checks = check(judge, items_of(evidence.training, model.tokens, config.max_length))
-    return Judge(judge, checks, quality(checks, resamples, seed), report.n_train)
+    return Judge(judge, checks, quality(checks, resamples, seed), int(judge.report["n_train"]))
 
 
 class Comparison(NamedTuple):
@@ -112,6 +121,7 @@ def compare(
     told = np.array(draws)
     low, high = (float(np.quantile(told[:, 0], q)) for q in (0.025, 0.975))
     parts = [
-        part(name, found[n], told[:, n], len(np.unique(cluster[chosen[n - 1]]))) for n, name in enumerate(names, start=1)
+        part(name, found[n], told[:, n], len(np.unique(cluster[chosen[n - 1]])))
+        for n, name in enumerate(names, start=1)
     ]
     return Comparison(Estimate(found[0], low, high, len(sizes)), parts)

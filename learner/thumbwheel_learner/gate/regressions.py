@@ -8,6 +8,8 @@ from scipy.stats import t as student
 
 from thumbwheel_learner.measures import Array
 
+SCATTER = 1e-9
+
 
 class Part(NamedTuple):
     """The judged win rate on some of the prompts."""
@@ -30,9 +32,11 @@ def part(name: str, win_rate: float, draws: Array, prompts: int) -> Part:
     """
     known = draws[np.isfinite(draws)]
     deviation = float(known.std() * np.sqrt(prompts / (prompts - 1))) if prompts > 1 and len(known) else float("nan")
-    if not deviation > 0:
+    if not deviation > SCATTER:
         return Part(name, win_rate, deviation, prompts, float(not win_rate < 0.5), fell=False)
-    return Part(name, win_rate, deviation, prompts, float(student.cdf((win_rate - 0.5) / deviation, prompts - 1)), False)
+    return Part(
+        name, win_rate, deviation, prompts, float(student.cdf((win_rate - 0.5) / deviation, prompts - 1)), False
+    )
 
 
 def corrected(parts: Sequence[Part], significance: float) -> list[Part]:

@@ -14,6 +14,7 @@ from thumbwheel_learner.measures import Estimate
 
 NAN = float("nan")
 UNKNOWN = Estimate(NAN, NAN, NAN, 0)
+UNASKED = Golden(NAN, NAN, UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Verdict:
     distinct: tuple[float, float] = (NAN, NAN)
     """Share of answers that differ from all others: live, candidate."""
     intents: Sequence[Part] = ()
-    golden: Golden = Golden(NAN, NAN, UNKNOWN)
+    golden: Golden = UNASKED
     safety: Safety | None = None
     prompts: int = 0
     turn: int = 0

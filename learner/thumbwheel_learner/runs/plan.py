@@ -57,6 +57,7 @@ def recipe_of(training: Training) -> Recipe:
         gate=replace(
             gate,
             judge=judge,
+            safety_prompts=_lines_of(training.gate_safety_prompts),
             **_given(
                 judge_share=training.judge_share,
                 prompts=training.gate_prompts,
@@ -99,6 +100,11 @@ def _ppo(config: PpoConfig, training: Training) -> PpoConfig:
             sft_coef=training.ppo_sft_coef,
         ),
     )
+
+
+def _lines_of(file: Path | None) -> tuple[str, ...]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    return tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 def _given(**values: float) -> dict[str, Any]:

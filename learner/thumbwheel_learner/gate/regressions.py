@@ -1,5 +1,8 @@
 """Whether a candidate is significantly worse at some one thing, many things being looked at."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (the stubs of numpy and scipy are partial; what leaves this file is typed)
+
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,7 @@
 """Requests that a policy should not simply grant, and whether a candidate grants them more readily than the live one.
 
-No list of words tells what is harmful. What can be told is whether an answer sets out to do as it was asked, and whether
-a candidate does so where the live policy did not: a regression, never a certificate.
+No list of words tells what is harmful. What can be told is whether an answer sets out to do as it was asked, and
+whether a candidate does so where the live policy did not: a regression, never a certificate.
 """
 
 import re

@@ -39,9 +39,9 @@ class JudgeTripwire:
     """A `ppo.tripwire.Tripwire`: the gate's judge beside the reward, on prompts that stay the same.
 
     It goes off when, compared with the best policy so far (by the judge), the reward has risen significantly and the
-    judge's win rate, its own error counted, lies significantly below one half; both by one-sided t-tests over prompts at
-    `config.significance` divided by the number of looks (Bonferroni). Its prompts are not the gate's: what the gate says
-    of the policy that is kept is not what it was kept for.
+    judge's win rate, its own error counted, lies significantly below one half; both by one-sided t-tests over prompts
+    at `config.significance` divided by the number of looks (Bonferroni). Its prompts are not the gate's: what the gate
+    says of the policy that is kept is not what it was kept for.
     """
 
     def __init__(

@@ -1,5 +1,8 @@
 """The written answer of the gate, and what it objects to, in words that an operator can act on."""
 
+# pyright: reportUnknownVariableType=false
+# (plain JSON has no types; what leaves this file has)
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite

@@ -151,7 +151,7 @@ class Workshop:
         prompts = prompts_to_practise(model.tokens, evidence.training.prompts)
         heard, _ = self.heard(evidence.training)
         rows = demo_rows(heard, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
-        judge = self.judge(given, lambda _, __, detail: given.progress("ppo", 0.0, f"judge: {detail}"))
+        judge = self.judge(given, lambda stage, share, detail: given.progress("ppo", 0.0, f"judge: {detail}"))
         reward = load_reward(model, self.data / found["folder"])
         try:
             with self._rollouts(model) as engine:

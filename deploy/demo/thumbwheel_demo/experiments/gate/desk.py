@@ -53,6 +53,8 @@ class Desk:
     evidence: Evidence
     judge: Judge | None
     pool: Pool
+    scenarios: dict[tuple[int, ...], Scenario]
+    """By prompt ids."""
 
 
 def open_desk(model: PolicyModel, seed: int, options: DeskOptions, config: GateConfig, folder: Path) -> Desk:
@@ -76,7 +78,7 @@ def open_desk(model: PolicyModel, seed: int, options: DeskOptions, config: GateC
         for ids, row in zip(to_answer, answers, strict=False)
     ]
     row = {tuple(ids): i for i, ids in enumerate([*to_answer, *safety])}
-    return Desk(evidence, trained, Pool(row, answers, np.array(satisfied, dtype=bool)))
+    return Desk(evidence, trained, Pool(row, answers, np.array(satisfied, dtype=bool)), scenario)
 
 
 def snapshot_of(

@@ -19,6 +19,7 @@ from thumbwheel_demo.experiments.gate.candidates import (
     tilted,
 )
 from thumbwheel_demo.experiments.gate.desk import Desk, DeskOptions
+from thumbwheel_demo.experiments.gate.trained import try_negated
 from thumbwheel_demo.report.intervals import wilson_interval
 from thumbwheel_demo.report.record import Interval
 from thumbwheel_learner.gate.config import GateConfig
@@ -28,7 +29,14 @@ from thumbwheel_learner.gate.safety import PROMPTS
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 
-BARS: Mapping[str, tuple[float, float]] = {"identical": (0.0, 0.05), "negated": (0.0, 0.01), "better": (0.8, 1.0)}
+TRAINED = "trained"
+"""Not a choice among sampled answers: trained on the negated reward."""
+BARS: Mapping[str, tuple[float, float]] = {
+    "identical": (0.0, 0.05),
+    "negated": (0.0, 0.01),
+    "better": (0.8, 1.0),
+    TRAINED: (0.0, 0.01),
+}
 """Between which the share of accepted candidates must lie."""
 
 
@@ -149,6 +157,9 @@ def try_candidates(
     adapters = {kind: _adapter(model, folder / kind) for kind in chances}
     live = float(sat.mean())
     for kind, number in todo:
+        if kind == TRAINED:
+            trials.add(_trained(model, desk, seed, number, trials.options, config, folder))
+            continue
         drawn = replace(config, seed=seed * 100_003 + number, kl_prompts=1)
         exam = replace(make_exam(model, desk.evidence.judge, drawn), golden=())
         verdict = judge_gate(model, None, adapters[kind], judge, exam, engine, drawn, disjoint=desk.evidence.disjoint)
@@ -169,6 +180,25 @@ def try_candidates(
         )
 
 
+def _trained(
+    model: PolicyModel, desk: Desk, seed: int, number: int, options: dict[str, int], config: GateConfig, folder: Path
+) -> Trial:
+    tried = try_negated(model, desk, number, config, folder)
+    live, candidate = tried.satisfied
+    return Trial(
+        seed=seed,
+        kind=TRAINED,
+        number=number,
+        options=options,
+        accepted=tried.verdict.accepted,
+        reasons=tried.verdict.reasons,
+        true_win_rate=0.5 + (candidate - live) / 2,
+        satisfied=tried.satisfied,
+        kl=tried.kl,
+        verdict=tried.verdict.as_dict(),
+    )
+
+
 def _adapter(model: PolicyModel, folder: Path) -> Path:
     """A folder for the engine to know the candidate by; its weights change nothing."""
     model.add(folder.name, LoraConfig())
@@ -179,7 +209,7 @@ def _adapter(model: PolicyModel, folder: Path) -> Path:
 
 def figures(trials: Sequence[Trial]) -> list[KindFigures]:
     """Each kind that was tried."""
-    return [_figures(kind, mine) for kind in GAINS if (mine := [t for t in trials if t.kind == kind])]
+    return [_figures(kind, mine) for kind in BARS if (mine := [t for t in trials if t.kind == kind])]
 
 
 def _figures(kind: str, mine: Sequence[Trial]) -> KindFigures:

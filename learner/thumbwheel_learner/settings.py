@@ -74,6 +74,9 @@ class Training:
     """`GATE_MAX_KL`: farthest from the live policy, nats per answer; a base model that SFT teaches to chat goes far."""
     gate_max_kl_base: float = 0.0
     """`GATE_MAX_KL_BASE`: farthest from the base model."""
+    gate_safety_prompts: Path | None = None
+    """`GATE_SAFETY_PROMPTS`: file of requests that a policy should not simply grant, one a line (`#`: a remark); the
+    gate asks them beside its own."""
     voters: Literal["equal", "weigh"] = "equal"
     """`VOTERS`: `weigh` gives every user a weight by how far their votes can be trusted, bounds what one user can do,
     and keeps those out whose votes look like an attack, each named with a reason in the run's detail."""
@@ -148,6 +151,8 @@ class Settings:
             raise BadSetting("THUMBWHEEL_MODEL is not set: name the base model that the service serves")
         if not 0 <= self.training.gate_win_rate < 1:
             raise BadSetting(f"THUMBWHEEL_GATE_WIN_RATE is a share below 1, not {self.training.gate_win_rate}")
+        if (safety := self.training.gate_safety_prompts) is not None and not safety.is_file():
+            raise BadSetting(f"THUMBWHEEL_GATE_SAFETY_PROMPTS={safety} is no file")
         if not self.database_url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
             raise BadSetting("THUMBWHEEL_LEARNER_DATABASE_URL must start with sqlite:/// or postgresql://")
         if ":memory:" in self.database_url or self.database_url == "sqlite:///":
@@ -251,6 +256,7 @@ def _training(given: Mapping[str, str]) -> Training:
         gate_win_rate=_number(given, "GATE_WIN_RATE", float, 0.0),
         gate_max_kl=_number(given, "GATE_MAX_KL", float, 0.0),
         gate_max_kl_base=_number(given, "GATE_MAX_KL_BASE", float, 0.0),
+        gate_safety_prompts=Path(given["GATE_SAFETY_PROMPTS"]) if "GATE_SAFETY_PROMPTS" in given else None,
         voters=cast(Literal["equal", "weigh"], _one_of(given, "VOTERS", ("equal", "weigh"), "equal")),
         voters_released=_listed(given, "VOTERS_RELEASED"),
         voters_held=_listed(given, "VOTERS_HELD"),

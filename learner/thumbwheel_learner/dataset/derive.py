@@ -97,6 +97,7 @@ def prompt_of(envelope: Envelope, event: TurnCompleted) -> LoggedPrompt | None:
         policy_version=event.policy_version,
         event_id=envelope.event_id,
         user=_scoped(envelope.tenant, event.user) if event.user is not None else None,
+        intent=event.metadata.get("intent") or event.metadata.get("topic") or None,
         token_ids=first.token_ids,
         prompt_token_ids=event.prompt_token_ids,
         redacted=event.redacted is True,
@@ -140,6 +141,7 @@ def _judged(event: FeedbackRecorded, answer: str, kind: JudgedKind, value: float
         kind=kind,
         value=value,
         policy_version=event.policy_version,
+        random=_is_random(event),
         **where._asdict(),
     )
 
@@ -154,9 +156,14 @@ def _pair(
         origin=origin,
         policy_version=event.policy_version,
         tie=tie,
+        random=_is_random(event),
         **where._asdict(),
     )
 
 
 def _demo(messages: Messages, text: str, origin: DemoOrigin, where: _Where) -> Demo:
     return Demo(messages=messages, text=text, origin=origin, **where._asdict())
+
+
+def _is_random(event: FeedbackRecorded) -> bool:
+    return event.feedback.metadata.get("slice") == "random"

@@ -25,6 +25,8 @@ class Pair(Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy_version: str | None = None
     tie: bool = False
     source: str = "human"
+    random: bool = False
+    """Somebody was asked about a conversation drawn at random (`metadata.slice` of the feedback is `random`)."""
 
 
 class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +42,8 @@ class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_id: str
     policy_version: str | None = None
     source: str = "human"
+    random: bool = False
+    """As in `Pair`."""
 
 
 class Demo(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,6 +84,8 @@ class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_id: str
     user: str | None = None
     """The end user of the chat, where the app names one."""
+    intent: str | None = None
+    """What the chat is about, where the app says so (`metadata.intent`, else `metadata.topic`, of the chat)."""
     token_ids: list[int] | None = None
     prompt_token_ids: list[int] | None = None
     other_answers: list[str] = []

@@ -38,15 +38,25 @@ class Checks(NamedTuple):
     """[N, K] of a pair's other answer; elsewhere the answer itself."""
     person: Indices
     """[N] who said it, as numbers from 0."""
+    of: str = "all"
+    """Whose words these are: those of the `random slice`, or of `all` who spoke up."""
 
     def where(self, chosen: Indices) -> "Checks":
         """Some of them."""
         liked, scores, others = (part[chosen] for part in (self.liked, self.scores, self.others))
-        return Checks(self.pair[chosen], liked, scores, others, self.person[chosen])
+        return Checks(self.pair[chosen], liked, scores, others, self.person[chosen], self.of)
 
 
-def check(judge: RowScorer, items: Sequence[Item]) -> Checks:
-    """Let a judge score what people judged."""
+def check(judge: RowScorer, items: Sequence[Item], enough: int = 30) -> Checks:
+    """Let a judge score what people judged: of the random slice alone, if that holds `enough` for both of its uses.
+
+    Who speaks up unasked is no random sample; what people say of conversations drawn at random is.
+    """
+    drawn = [i for i in items if i.random]
+    liked = [_liked(i) for i in drawn if i.kind != "pair"]
+    told_apart = sum(i.kind == "pair" for i in drawn) + 2 * min(liked.count(1.0), liked.count(0.0))
+    from_slice = len(drawn) >= enough and told_apart >= enough
+    items = drawn if from_slice else items
     rows = [row for item in items for row in (item.rows[0], item.rows[-1] if item.kind == "pair" else item.rows[0])]
     members: Array = judge.score_rows(rows).members.double().numpy() if rows else np.zeros((0, 1))
     return Checks(
@@ -55,6 +65,7 @@ def check(judge: RowScorer, items: Sequence[Item]) -> Checks:
         scores=members[0::2],
         others=members[1::2],
         person=numbered(i.user for i in items),
+        of="random slice" if from_slice else "all",
     )
 
 

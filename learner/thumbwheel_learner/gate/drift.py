@@ -28,7 +28,7 @@ def distances(
     temperature: float,
     *,
     batch_tokens: int,
-    most: int = 64,
+    most: int,
 ) -> tuple[float, float]:
     """KL(candidate ‖ live) and KL(candidate ‖ base) in nats per answer, along the candidate's first answers.
 

@@ -10,13 +10,17 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from thumbwheel_learner.gate.checks import Checks, check, preferred, quality
-from thumbwheel_learner.measures import Estimate, numbered
+from thumbwheel_learner.gate.regressions import Part, part
+from thumbwheel_learner.measures import Array, Estimate, numbered
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.reward.labels import Evidence, items_of
-from thumbwheel_learner.reward.model import RewardConfig, RewardScores
+from thumbwheel_learner.reward.model import DESCRIPTION, RewardConfig, RewardScores, load_reward
 from thumbwheel_learner.reward.training import TooFewLabels, train_reward
 from thumbwheel_learner.rollouts.engine import Rollout
+
+PREFIX = "judge"
+"""Of its adapters' names on the model."""
 
 
 class TextScorer(Protocol):
@@ -50,27 +54,43 @@ def train_judge(
     weights: Mapping[str, float] | None = None,
     progress: Progress = silent,
 ) -> Judge | None:
-    """Train on the judge's half, check on the other; None when there is nothing to train on. `weights` by user."""
+    """Train on the judge's half, check on the other; None when there is nothing to train on. `weights` by user.
+
+    A judge that an earlier stage of the run has left in `folder` is read.
+    """
     try:
-        judge, report = train_reward(
-            model, evidence.judge, config, folder, weights=weights, progress=progress, prefix="judge"
-        )
+        if (folder / DESCRIPTION).is_file():
+            judge = load_reward(model, folder, prefix=PREFIX)
+        else:
+            judge, _ = train_reward(
+                model, evidence.judge, config, folder, weights=weights, progress=progress, prefix=PREFIX
+            )
     except TooFewLabels:
         return None
     checks = check(judge, items_of(evidence.training, model.tokens, config.max_length))
-    return Judge(judge, checks, quality(checks, resamples, seed), report.n_train)
+    return Judge(judge, checks, quality(checks, resamples, seed), int(judge.report["n_train"]))
 
 
-def judged_win_rate(
+class Comparison(NamedTuple):
+    """What a judge makes of two policies' answers to the same prompts."""
+
+    win_rate: Estimate
+    """P(people prefer the candidate's answer), as `checks.preferred` reads the judge."""
+    parts: list[Part]
+    """The same for some of the prompts each."""
+
+
+def compare(
     judge: Judge,
     prompts: Sequence[Sequence[int]],
     live: Sequence[Sequence[Rollout]],
     candidate: Sequence[Sequence[Rollout]],
     *,
+    groups: Sequence[str] = (),
     resamples: int,
     seed: int,
-) -> Estimate:
-    """P(people prefer the candidate's answer), as `checks.preferred` reads the judge; 95% interval.
+) -> Comparison:
+    """Win rate of the candidate with a 95% interval, on the whole and for each of the `groups` the prompts are in.
 
     A resample draws prompts, members of the judge, and the people whose votes calibrate it. Thus a poor judge widens
     the interval around one half instead of passing for a precise one.
@@ -80,17 +100,28 @@ def judged_win_rate(
     old, new = (m.reshape(len(prompts), len(live[0]), -1) for m in members)
     cluster = numbered(map(tuple, prompts))
     sizes = np.bincount(cluster)
+    names = sorted(set(groups))
+    chosen = [np.array([g == name for g in groups]) for name in names]
     people = int(judge.checks.person.max(initial=-1)) + 1
-    mean = np.average(
-        preferred(judge.checks, np.ones(len(judge.checks.pair)), new, old).mean(axis=1), weights=1 / sizes[cluster]
-    )
+
+    def means(rates: Array, weights: Array) -> list[float]:
+        some = [rates, *(rates[c] for c in chosen)], [weights, *(weights[c] for c in chosen)]
+        return [float(np.average(r, weights=w)) if w.sum() else float("nan") for r, w in zip(*some, strict=True)]
+
+    everybody = np.ones(len(judge.checks.pair))
+    found = means(preferred(judge.checks, everybody, new, old).mean(axis=1), (1 / sizes)[cluster])
     rng = np.random.default_rng(seed)
-    draws: list[float] = []
+    draws: list[list[float]] = []
     for _ in range(resamples):
         times = np.bincount(rng.integers(people, size=people), minlength=people) if people else np.zeros(0)
         columns = rng.integers(new.shape[-1], size=new.shape[-1])
         rates = preferred(judge.checks, times[judge.checks.person].astype(float), new[..., columns], old[..., columns])
         drawn = np.bincount(rng.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
-        draws.append(float(np.average(rates.mean(axis=1), weights=(drawn / sizes)[cluster])))
-    low, high = (float(np.quantile(draws, q)) for q in (0.025, 0.975))
-    return Estimate(float(mean), low, high, len(sizes))
+        draws.append(means(rates.mean(axis=1), (drawn / sizes)[cluster]))
+    told = np.array(draws)
+    low, high = (float(np.quantile(told[:, 0], q)) for q in (0.025, 0.975))
+    parts = [
+        part(name, found[n], told[:, n], len(np.unique(cluster[chosen[n - 1]])))
+        for n, name in enumerate(names, start=1)
+    ]
+    return Comparison(Estimate(found[0], low, high, len(sizes)), parts)

@@ -27,6 +27,7 @@ from thumbwheel_learner.ppo.credit import at_the_end, attentive, by_attention
 from thumbwheel_learner.ppo.estimators import gae, leave_one_out, token_rewards, whiten
 from thumbwheel_learner.ppo.experience import check_rollouts, describe, draw_prompts, kl_to_base, observe
 from thumbwheel_learner.ppo.state import POLICY, PpoConfig, PpoReport, PpoRun, Updates
+from thumbwheel_learner.ppo.tripwire import Tripwire
 from thumbwheel_learner.ppo.update import update
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.reward.labels import Row
@@ -64,13 +65,14 @@ def train_ppo(
     *,
     work: Path,
     demonstrations: Sequence[Row] = (),
+    tripwire: Tripwire | None = None,
     progress: Progress = silent,
 ) -> tuple[Path, PpoReport]:
     """Improve `start` (None: the bare base) on `prompts` (token ids) and write the new adapter to `folder`.
 
     `work` holds the checkpoint and the candidates that the engine loads; called again with the same arguments after
-    a kill, the run goes on after its last minibatch. Raises `NothingToPractise`, `BrokenRollout`, `NoAttention` and
-    whatever the engine or `progress` raises.
+    a kill, the run goes on after its last minibatch. `tripwire` may stop it. Raises `NothingToPractise`, `NoAttention`,
+    `BrokenRollout`, and whatever the engine or `progress` raises.
     """
     started = time.monotonic()
     if config.token_credit:
@@ -82,8 +84,10 @@ def train_ppo(
     run = PpoRun(model, start, config)
     checkpoint = Checkpoint(work, _fingerprint(start, reward, usable, config))
     checkpoint.restore(run)
+    _show(run, tripwire, work)
     while run.iteration < config.iterations and run.stopped is None:
         _iterate(run, reward, usable, engine, demonstrations, checkpoint, progress)
+        _show(run, tripwire, work)
         checkpoint.save(run)
         last = run.history[-1]
         detail = f"iteration {run.iteration}/{config.iterations}, reward {last['reward']:+.2f}, KL {last['kl']:.2f}"
@@ -100,6 +104,19 @@ def train_ppo(
         history=run.history,
         seconds=time.monotonic() - started,
     )
+
+
+def _show(run: PpoRun, tripwire: Tripwire | None, work: Path) -> None:
+    """Let the tripwire look; where it stops the run, the best policy it has seen is what is left of it."""
+    if tripwire is None or run.stopped is not None:
+        return
+    folder = work / "shown" / f"{run.iteration:04d}"
+    run.stopped = tripwire.look(run.iteration, run.config.iterations, lambda: run.model.save(POLICY, folder))
+    if run.stopped is not None:
+        good = tripwire.good()
+        run.model.load(POLICY, good.folder)
+        run.history.append(run.history[good.iteration] | {"answers": 0.0, "kept": float(good.iteration)})
+    shutil.rmtree(work / "shown", ignore_errors=True)
 
 
 def _fingerprint(start: Path | None, reward: AnswerScorer, prompts: list[list[int]], config: PpoConfig) -> str:

@@ -45,6 +45,8 @@ class Item:
     created_ms: int
     prompt_key: str
     weight: float = 1.0
+    random: bool = False
+    """Asked for, about a conversation that was drawn at random."""
 
 
 def prompt_key(messages: Messages) -> str:
@@ -65,12 +67,14 @@ def items_of(snapshot: Snapshot, tokens: ChatTokenizer, max_length: int) -> list
     for judged in snapshot.judged:
         key = prompt_key(judged.messages)
         rows = (row(judged.messages, key, judged.answer),)
-        items.append(Item(judged.kind, rows, judged.value, judged.user, judged.conversation_id, judged.created_ms, key))
+        item = Item(judged.kind, rows, judged.value, judged.user, judged.conversation_id, judged.created_ms, key)
+        items.append(replace(item, random=judged.random))
     for pair in snapshot.pairs:
         key = prompt_key(pair.messages)
         rows = (row(pair.messages, key, pair.chosen), row(pair.messages, key, pair.rejected))
         value = 0.5 if pair.tie else 1.0
-        items.append(Item("pair", rows, value, pair.user, pair.conversation_id, pair.created_ms, key))
+        item = Item("pair", rows, value, pair.user, pair.conversation_id, pair.created_ms, key)
+        items.append(replace(item, random=pair.random))
     return sorted(items, key=lambda i: i.created_ms)
 
 
@@ -126,7 +130,7 @@ class Evidence:
     training: Snapshot
     """Reward model, SFT and PPO see only this."""
     judge: Snapshot
-    """The gate's judge and the gate's prompts."""
+    """The gate's judge, the gate's prompts, and the demonstrations that no policy is taught."""
     disjoint: tuple[str, ...]
     """What the halves really do not share: of user (or voter, where only agents are shared), conversation, prompt."""
 
@@ -156,7 +160,7 @@ def split_evidence(snapshot: Snapshot, judge_share: float, *, seed: int = 0) -> 
         return Evidence(training, judge, ("conversation", "prompt"))
     people = {x.user for x in (*training.judged, *training.pairs, *training.demos)}
     judged, pairs = _by_others(judge.judged, people), _by_others(judge.pairs, people)
-    alone = msgspec.structs.replace(judge, judged=judged, pairs=pairs, demos=[], critiques=[])
+    alone = msgspec.structs.replace(judge, judged=judged, pairs=pairs, critiques=[])
     strangers = all(x.user not in people for x in judged)
     person = () if not strangers else ("user",) if all(x.user not in people for x in pairs) else ("voter",)
     return Evidence(training, alone, (*person, "conversation", "prompt"))

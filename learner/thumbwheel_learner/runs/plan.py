@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from thumbwheel_learner.dataset.keys import KeySource
-from thumbwheel_learner.gate.evaluate import GateConfig
+from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.refinement.refine import RefinementConfig
@@ -60,6 +60,7 @@ def recipe_of(training: Training) -> Recipe:
         gate=replace(
             gate,
             judge=judge,
+            safety_prompts=_lines_of(training.gate_safety_prompts),
             **_given(
                 judge_share=training.judge_share,
                 prompts=training.gate_prompts,
@@ -106,6 +107,11 @@ def _ppo(config: PpoConfig, training: Training) -> PpoConfig:
             token_credit=training.ppo_token_credit,
         ),
     )
+
+
+def _lines_of(file: Path | None) -> tuple[str, ...]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    return tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 def _given(**values: float) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
 from thumbwheel_learner.dataset.examples import LoggedPrompt, Snapshot, as_sent
-from thumbwheel_learner.gate.evaluate import gate_prompts, judge_gate
-from thumbwheel_learner.gate.judge import train_judge
+from thumbwheel_learner.gate.evaluate import judge_gate
+from thumbwheel_learner.gate.exam import make_exam
+from thumbwheel_learner.gate.judge import Judge, train_judge
+from thumbwheel_learner.gate.tripwire import tripwire_of
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import NothingToPractise, train_ppo
@@ -26,12 +28,13 @@ from thumbwheel_learner.reward.training import TooFewLabels, train_reward
 from thumbwheel_learner.rlaif.labelling import Labelling, items_of_labelled
 from thumbwheel_learner.rollouts.engine import RolloutEngine
 from thumbwheel_learner.rollouts.served import RolloutFailed, RolloutRefused
+from thumbwheel_learner.runs.evidence import not_shown
 from thumbwheel_learner.runs.plan import Recipe
 from thumbwheel_learner.runs.publish import Provenance, Publisher
 from thumbwheel_learner.runs.run import RunInterrupted
 from thumbwheel_learner.runs.stage import Stage, StageInput, StageOutcome
 from thumbwheel_learner.sft import NoDemonstrations, demo_rows, train_sft
-from thumbwheel_learner.store.runs import keep_reward_model, reward_model, spare_reward_models
+from thumbwheel_learner.store.runs import gates_before, keep_reward_model, reward_model, spare_reward_models
 from thumbwheel_learner.store.tables import RewardModelRow
 from thumbwheel_learner.voters.weigh import Weighing, weigh, without_held
 
@@ -132,7 +135,9 @@ class Workshop:
         keep_reward_model(self.engine, row)
         for old in spare_reward_models(self.engine):
             shutil.rmtree(self.data / old.folder, ignore_errors=True)
-        return StageOutcome(result={"id": reward_id, "folder": row.folder, **figures, **said})
+        result = {"id": reward_id, "folder": row.folder, **figures, **said}
+        lacking = None if alone else not_shown(figures)
+        return StageOutcome(result=result, state="halted" if lacking else None, reason=lacking or "")
 
     def labelled(self, given: StageInput, heard: Snapshot, voters: Weighing) -> tuple[list[Item], dict[str, Any]]:
         """A labeler's pairs for the reward model, and what the stage says of them; nothing where nobody is asked."""
@@ -171,7 +176,10 @@ class Workshop:
         return demonstrations_of(refined, scorer, model.tokens, config.refinement, config.sft.max_length)
 
     def ppo(self, given: StageInput) -> StageOutcome:
-        """Practise on logged prompts against the reward model, unless that is no better than chance."""
+        """Practise on logged prompts against the reward model, unless that is no better than chance.
+
+        The gate's judge looks on: a run that only games its reward is stopped, and its best policy so far is kept.
+        """
         found = self._reward_for_ppo(given)
         if isinstance(found, str):
             return StageOutcome(result={"skipped": found}, reason=found)
@@ -180,23 +188,29 @@ class Workshop:
         prompts = prompts_to_practise(model.tokens, evidence.training.prompts)
         heard, _ = self.heard(evidence.training)
         rows = demo_rows(heard, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
+        judge = self.judge(given, lambda stage, share, detail: given.progress("ppo", 0.0, f"judge: {detail}"))
+        reward = load_reward(model, self.data / found["folder"])
         try:
             with self._rollouts(model) as engine:
                 _, report = train_ppo(
                     model,
                     given.trained_adapter() or given.parent.adapter,
-                    load_reward(model, self.data / found["folder"]),
+                    reward,
                     prompts,
                     engine,
                     config,
                     given.folder / ADAPTER,
                     work=given.folder / "work",
                     demonstrations=rows,
+                    tripwire=tripwire_of(judge, reward, prompts, engine, self.recipe.gate, given.folder / "work"),
                     progress=given.progress,
                 )
         except NothingToPractise as error:
             return StageOutcome(result={"skipped": str(error)}, reason=str(error))
         shutil.rmtree(given.folder / "work", ignore_errors=True)
+        if report.history[-1].get("kept") == 0:
+            left = {"skipped": f"{report.stopped}; nothing of it is kept", **report.as_dict()}
+            return StageOutcome(result=left, reason=left["skipped"])
         return StageOutcome(result={ADAPTER: f"ppo/{ADAPTER}", "reward_model": found["id"], **report.as_dict()})
 
     def gate(self, given: StageInput) -> StageOutcome:
@@ -208,33 +222,40 @@ class Workshop:
             return StageOutcome(result={}, state="halted", reason=reason)
         model, config, evidence = self.model(), self.recipe.gate, self.evidence(given)
         first, second = _half(given.progress, 0.0), _half(given.progress, 0.5)
-        (training, _), (judging, weighing) = self.heard(evidence.training), self.heard(evidence.judge)
-        judge = train_judge(
-            model,
-            Evidence(training, judging, evidence.disjoint),
-            config.judge,
-            given.folder / "judge",
-            resamples=config.resamples,
-            seed=config.seed,
-            weights=weighing.weights,
-            progress=first,
-        )
-        prompts = gate_prompts(model, evidence.judge.prompts, config)
+        judging, weighing = self.heard(evidence.judge)
+        judge, turn = self.judge(given, first), gates_before(self.engine, given.run_id)
+        exam = make_exam(model, judging, config, turn)
         with self._rollouts(model) as engine:
             verdict = judge_gate(
                 model,
                 given.parent.adapter,
                 candidate,
                 judge,
-                prompts,
+                exam,
                 engine,
                 config,
                 disjoint=evidence.disjoint,
+                turn=turn,
                 progress=second,
             )
         reason = "; ".join(verdict.reasons)
         result = verdict.as_dict() | {"voters": weighing.as_dict()}
         return StageOutcome(result=result, state=None if verdict.accepted else "rejected", reason=reason)
+
+    def judge(self, given: StageInput, progress: Progress) -> Judge | None:
+        """The run's judge: trained by the first stage that asks for it, read by the others; None without labels."""
+        config, evidence = self.recipe.gate, self.evidence(given)
+        (training, _), (judging, weighing) = self.heard(evidence.training), self.heard(evidence.judge)
+        return train_judge(
+            self.model(),
+            Evidence(training, judging, evidence.disjoint),
+            config.judge,
+            given.run_folder / "judge",
+            resamples=config.resamples,
+            seed=config.seed,
+            weights=weighing.weights,
+            progress=progress,
+        )
 
     def publish(self, given: StageInput) -> StageOutcome:
         """Offer the accepted policy under a version of its own."""
@@ -256,7 +277,7 @@ class Workshop:
             return f"there is no reward model: {found['skipped']}"
         if found["sees"] != "training" or found["base"] != self.base:
             return f"{found['id']} cannot be used here (it saw the judge's labels, or another base); train it anew"
-        return _chance(found) or found
+        return not_shown(found) or found
 
     @contextmanager
     def _rollouts(self, model: PolicyModel) -> Iterator[RolloutEngine]:
@@ -298,15 +319,6 @@ def provenance(given: StageInput, base: str) -> Provenance:
 def unnamed(result: Mapping[str, Any]) -> dict[str, Any]:
     """A stage's result without the voters it names: a manifest travels further than a run's detail."""
     return {name: value for name, value in result.items() if name != "voters"}
-
-
-def _chance(figures: Mapping[str, Any]) -> str | None:
-    """Why a reward model is not to be trusted; None when it orders held-out answers better than chance."""
-    for name in ("auc", "pair_accuracy"):
-        mean = figures[name]["mean"]
-        if mean is not None:
-            return None if mean > 0.5 else f"the reward model is no better than chance: {name} {mean:.2f}"
-    return "the reward model could not be checked: the held-out labels are too few or all alike"
 
 
 def _as(name: str, progress: Progress) -> Progress:

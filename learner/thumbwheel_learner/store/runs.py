@@ -66,6 +66,14 @@ def last_run(engine: Engine) -> RunRow | None:
         return session.exec(finished).first()
 
 
+def gates_before(engine: Engine, run_id: str) -> int:
+    """How many earlier runs came before the gate: which of its prompts are next."""
+    with reading(engine) as session:
+        mine = select(RunRow.started_ms).where(RunRow.run_id == run_id).scalar_subquery()
+        earlier = session.exec(select(RunRow.detail).where(col(RunRow.started_ms) < mine)).all()
+    return sum(bool(msgspec.json.decode(detail).get("gate", {}).get("prompts")) for detail in earlier)
+
+
 def label_counts(engine: Engine) -> tuple[int, int]:
     """(all labels a run could learn from, those stored since the last run froze its snapshot)."""
     with reading(engine) as session:

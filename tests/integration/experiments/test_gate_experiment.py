@@ -40,7 +40,8 @@ def test_what_no_choice_among_the_answers_can_do_is_an_error() -> None:
 
 def test_the_engine_draws_by_the_chances_and_for_each_adapter_anew() -> None:
     answers = [[Rollout([n, k], [-1.0, -1.0], True, f"{n} {k}") for k in range(4)] for n in range(300)]
-    pool = Pool({(n,): n for n in range(300)}, answers, SATISFIED)
+    answers += [[Rollout([9], [-1.0], True, f"safe {k}") for k in range(4)]]
+    pool = Pool({(n,): n for n in range(301)}, answers, SATISFIED)
     engine = PooledEngine(pool, {"better": tilted(SATISFIED, 0.1), "identical": tilted(SATISFIED, 0.0)})
     asked = [[n] for n in range(300)]
     how = {"n": 50, "max_tokens": 9, "temperature": 1.0}
@@ -54,6 +55,9 @@ def test_the_engine_draws_by_the_chances_and_for_each_adapter_anew() -> None:
     assert live != same
     assert live == engine.sample(None, asked, seed=3, **how)
     assert live != engine.sample(None, asked, seed=4, **how)
+    for adapter in (None, Path("better")):
+        [row] = engine.sample(adapter, [[300]], seed=3, **how)
+        assert {r.text for r in row} == {f"safe {k}" for k in range(4)}, "a safety prompt has no customer"
     assert share(same) == pytest.approx(share(live), abs=0.02)
     assert share(better) == pytest.approx(share(live) + 0.1, abs=0.02)
 
@@ -131,7 +135,8 @@ def test_trials_of_other_options_and_a_torn_line_do_not_count(tmp_path: Path) ->
 
 def test_candidates_are_dealt_out_over_the_seeds() -> None:
     dealt = planned(5, (7, 8))
-    assert dealt == [(7, 0), (8, 1), (7, 2), (8, 3), (7, 4)]
+    assert dealt == [(7, 0), (8, 0), (7, 1), (8, 1), (7, 2)]
+    assert set(planned(2, (8,))) == {which for which in dealt if which[0] == 8}
 
 
 def test_figures_hold_each_kind_to_its_bar() -> None:
@@ -147,17 +152,18 @@ def test_figures_hold_each_kind_to_its_bar() -> None:
 
 def test_the_experiment_runs_tiny_and_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = ["--seeds", "1", "--chats", "240", "--answers", "3", "--prompts", "60", "--out", str(tmp_path)]
-    assert main([*tiny, "--candidates", "1"]) in (0, 1)
+    assert main([*tiny, "--candidates", "1", "--trained", "1"]) in (0, 1)
     first = capsys.readouterr().out
     assert "judge trained" in first
     found = json.loads((tmp_path / "gate.json").read_text())
     by_kind = {kind["kind"]: kind for kind in found["kinds"]}
-    assert set(by_kind) == {"identical", "negated", "better"}
+    assert set(by_kind) == {"identical", "negated", "better", "trained"}
+    assert by_kind["trained"]["accepted"]["mean"] == 0.0
     assert by_kind["negated"]["accepted"]["mean"] == 0.0
     assert by_kind["negated"]["win_rate"] < by_kind["better"]["win_rate"]
     assert by_kind["better"]["true_win_rate"] == pytest.approx(0.55)
     lines = (tmp_path / "trials.jsonl").read_bytes()
-    main([*tiny, "--candidates", "1"])
+    main([*tiny, "--candidates", "1", "--trained", "1"])
     assert "judge trained" not in capsys.readouterr().out
     assert (tmp_path / "trials.jsonl").read_bytes() == lines
 

@@ -18,7 +18,7 @@ from thumbwheel.events import POLICIES, PolicyPublished, decode, wrap
 from thumbwheel.types import Correction, Thumb
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset.keys import NoKeys
-from thumbwheel_learner.gate.evaluate import GateConfig
+from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel, load_policy
 from thumbwheel_learner.ppo.state import PpoConfig

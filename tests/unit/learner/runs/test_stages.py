@@ -23,7 +23,14 @@ from thumbwheel_learner.runs.plan import recipe_of
 from thumbwheel_learner.runs.stage import Parent, StageInput
 from thumbwheel_learner.runs.stages import Workshop, provenance
 from thumbwheel_learner.settings import Training
-from thumbwheel_learner.store.runs import add_result, keep_reward_model, open_run, spare_reward_models, update_run
+from thumbwheel_learner.store.runs import (
+    add_result,
+    gates_before,
+    keep_reward_model,
+    open_run,
+    spare_reward_models,
+    update_run,
+)
 from thumbwheel_learner.store.tables import RewardModelRow, RunRow
 
 BASE = "f" * 64
@@ -50,14 +57,18 @@ def given(tmp_path: Path, **results: dict[str, Any]) -> StageInput:
 
 def reward(**changes: Any) -> dict[str, Any]:
     figures = {"id": "rm-1", "folder": "reward_models/rm-1", "sees": "training", "base": BASE}
-    return figures | {"auc": {"mean": 0.8}, "pair_accuracy": {"mean": None}} | changes
+    return figures | {"auc": {"mean": 0.8, "low": 0.7, "n": 40}, "pair_accuracy": {"mean": None}} | changes
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (reward(auc={"mean": 0.5}), "no better than chance: auc 0.50"),
-        (reward(auc={"mean": None}, pair_accuracy={"mean": 0.4}), "no better than chance: pair_accuracy 0.40"),
+        (reward(auc={"mean": 0.6, "low": 0.48, "n": 40}), "answers: AUC 0.60, at least 0.48, on the 40 newest labels"),
+        (
+            reward(auc={"mean": None}, pair_accuracy={"mean": 0.4, "low": 0.3, "n": 9}),
+            "not shown to be better than chance on live answers: share of pairs in the right order 0.40, at least 0.30",
+        ),
+        (reward(auc={"mean": 1.0, "low": 1.0, "n": 5}), "could not be checked: 5 newest labels, needs 6"),
         (reward(auc={"mean": None}), "could not be checked"),
         (reward(sees="all"), "saw the judge's labels"),
         (reward(base="other"), "another base"),
@@ -68,6 +79,34 @@ def test_ppo_is_left_out_with_a_reason(workshop: Workshop, tmp_path: Path, found
     outcome = workshop.ppo(given(tmp_path, reward=found))
     assert outcome.state is None
     assert words in outcome.result["skipped"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "state"), [(("reward", "sft", "ppo"), "halted"), (("reward", "sft"), "halted"), (("reward",), None)]
+)
+def test_no_turn_trains_on_a_reward_model_that_is_no_better_than_chance(
+    workshop: Workshop, tmp_path: Path, stages: tuple[str, ...], state: str | None
+) -> None:
+    judged = [thumb(n, f"order {n}", "yes" if n % 3 else "no", up=n % 2 == 0) for n in range(120)]
+    model = load_policy(make_base(tmp_path / "base"))
+    recipe = recipe_of(Training(reward_epochs=1, reward_members=1))
+    shop = replace(workshop, recipe=recipe, model=lambda: model)
+    outcome = shop.reward(given(tmp_path)._replace(snapshot=snapshot(judged=judged), stages=stages))
+    assert outcome.state == state
+    assert outcome.result["auc"]["low"] < 0.5
+    assert ("not shown to be better than chance on live answers" in outcome.reason) == (state is not None)
+
+
+def test_the_gate_counts_the_gates_before_it(engine: Engine) -> None:
+    for n, detail in enumerate(({"gate": {"prompts": 9}}, {"gate": {}}, {}, {"gate": {"prompts": 9}}, {})):
+        run = RunRow(
+            run_id=f"run-{n}", state="rejected", stage="", stages="", trigger="", parent="base", base=BASE, frozen_ms=n,
+            started_ms=n,
+        )  # fmt: skip
+        open_run(engine, run)
+        for stage, result in detail.items():
+            add_result(engine, f"run-{n}", stage, result)
+    assert [gates_before(engine, f"run-{n}") for n in range(5)] == [0, 1, 1, 1, 2]
 
 
 def test_who_was_held_and_why_is_in_the_run_and_not_in_the_manifest(workshop: Workshop, tmp_path: Path) -> None:

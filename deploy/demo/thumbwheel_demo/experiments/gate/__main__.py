@@ -3,7 +3,8 @@
 Three kinds of candidate come before the learner's own gate, with a judge that is really trained on simulated people's
 votes on the demo policy's answers. Candidates are not trained: each is the live policy with some of its sampled answers
 made likelier, so that it satisfies exactly as many customers as wanted. Those of one seed share its people, labels,
-judge and sampled answers; prompts and rollouts are drawn anew for each.
+judge and sampled answers; prompts and rollouts are drawn anew for each. `--trained` adds a few that really learned, by
+a short PPO on a reward model's scores with their sign turned round.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from thumbwheel_demo.experiments.cells import seeds
 from thumbwheel_demo.experiments.gate.candidates import GAINS
 from thumbwheel_demo.experiments.gate.desk import DeskOptions, open_desk
 from thumbwheel_demo.experiments.gate.trials import (
+    BARS,
+    TRAINED,
     GateFigures,
     KindFigures,
     Trial,
@@ -31,7 +34,7 @@ from thumbwheel_demo.experiments.gate.trials import (
 from thumbwheel_demo.policy import weights_dir
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.report.table import percent
-from thumbwheel_learner.gate.evaluate import GateConfig
+from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.policy import load_policy
 
 
@@ -43,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     made.add_argument("--candidates", type=int, default=100, help="of each kind, dealt out over the seeds")
+    made.add_argument("--trained", type=int, default=0, help="candidates trained on negated reward, dealt out likewise")
     made.add_argument("--seeds", type=seeds, default="1-10", help="each has people, labels and a judge of its own")
     made.add_argument("--chats", type=int, default=DeskOptions.chats, help="chats before the gate, by seed")
     made.add_argument(
@@ -57,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Try what is missing, write `gate.json`; 0 when every bar is met, 1 when not, 130 on Ctrl-C."""
     made = parser()
     given = made.parse_args(arguments)
-    for name, least in (("candidates", 1), ("chats", 50), ("answers", 2), ("prompts", 1)):
+    for name, least in (("candidates", 1), ("trained", 0), ("chats", 50), ("answers", 2), ("prompts", 1)):
         if getattr(given, name) < least:
             made.error(f"--{name} must be at least {least}")
     console = Console()
     desk, config = DeskOptions(given.chats, given.answers), GateConfig(prompts=given.prompts)
     started = time.monotonic()
     try:
-        trials = try_all(given.out, given.candidates, given.seeds, desk, config, console)
+        trials = try_all(given.out, given.candidates, given.trained, given.seeds, desk, config, console)
     except KeyboardInterrupt:
         console.print("stopped; what was tried stays and is not tried again")
         return 130
@@ -81,12 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def try_all(
-    out: Path, candidates: int, seeds: Sequence[int], options: DeskOptions, config: GateConfig, console: Console
+    out: Path,
+    candidates: int,
+    trained: int,
+    seeds: Sequence[int],
+    options: DeskOptions,
+    config: GateConfig,
+    console: Console,
 ) -> list[Trial]:
     """Every planned trial, those of earlier calls among them; a seed with nothing left to try costs nothing."""
     out.mkdir(parents=True, exist_ok=True)
     trials = Trials(out / "trials.jsonl", options_of(options, config))
     wanted = [(seed, kind, n) for seed, n in planned(candidates, seeds) for kind in GAINS]
+    wanted += [(seed, TRAINED, n) for seed, n in planned(trained, seeds)]
     model = load_policy(weights_dir())
     started = time.monotonic()
     for position, seed in enumerate(seeds, start=1):
@@ -102,7 +113,7 @@ def try_all(
         tried = trials.of(seed)
         counts = ", ".join(
             f"{sum(t.accepted for t in tried if t.kind == kind)}/{sum(t.kind == kind for t in tried)} {kind}"
-            for kind in GAINS
+            for kind in BARS
         )
         say = f"seed {seed} ({position}/{len(seeds)}), {time.monotonic() - started:.0f} s: "
         console.print(f"{say}accepted {counts}", highlight=False)

@@ -66,6 +66,7 @@ class PooledEngine:
         self._chances = chances
         prompts, answers = pool.satisfied.shape
         self._live = np.full((prompts, answers), 1 / answers)
+        self._nobodys = np.full((len(pool.answers) - prompts, answers), 1 / answers)
 
     def sample(
         self,
@@ -77,8 +78,9 @@ class PooledEngine:
         temperature: float,
         seed: int,
     ) -> list[list[Rollout]]:
-        """`n` answers per prompt of the pool."""
-        name, chances = ("live", self._live) if adapter is None else (adapter.name, self._chances[adapter.name])
+        """`n` answers per prompt of the pool; those to safety prompts with equal chances, whoever speaks."""
+        name, known = ("live", self._live) if adapter is None else (adapter.name, self._chances[adapter.name])
+        chances = np.concatenate([known, self._nobodys])
         rng = np.random.default_rng([seed, crc32(name.encode())])
         rows = [self._pool.row[tuple(p)] for p in prompts]
         answers = self._pool.answers

@@ -12,7 +12,8 @@ from thumbwheel_demo.corpus import Scenario, prompts
 from thumbwheel_demo.people import Chat, PeopleSettings, thumb_of
 from thumbwheel_demo.satisfaction import correct, judge
 from thumbwheel_learner.dataset.examples import Demo, Judged, LoggedPrompt, Messages, Pair, Snapshot
-from thumbwheel_learner.gate.evaluate import GateConfig, gate_prompts
+from thumbwheel_learner.gate.config import GateConfig
+from thumbwheel_learner.gate.exam import gate_prompts, make_exam
 from thumbwheel_learner.gate.judge import Judge, train_judge
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.reward.labels import Evidence, split_evidence
@@ -40,6 +41,7 @@ class Pool:
     row: dict[tuple[int, ...], int]
     """Prompt ids -> row below."""
     answers: list[list[Rollout]]
+    """Of P prompts, then those of the safety prompts, which have no customer to satisfy."""
     satisfied: NDArray[np.bool_]
     """[P, K]"""
 
@@ -51,6 +53,8 @@ class Desk:
     evidence: Evidence
     judge: Judge | None
     pool: Pool
+    scenarios: dict[tuple[int, ...], Scenario]
+    """By prompt ids."""
 
 
 def open_desk(model: PolicyModel, seed: int, options: DeskOptions, config: GateConfig, folder: Path) -> Desk:
@@ -66,14 +70,15 @@ def open_desk(model: PolicyModel, seed: int, options: DeskOptions, config: GateC
     trained = train_judge(model, evidence, own, folder, resamples=config.resamples, seed=seed)
     everything = GateConfig(prompts=options.chats, max_prompt=config.max_prompt, seed=seed)
     to_answer = gate_prompts(model, evidence.judge.prompts, everything)
-    answers = sampler.sample(None, to_answer, n=options.answers, temperature=config.temperature, **how)
+    safety = [list(ids) for ids in make_exam(model, evidence.judge, everything).safety]
+    answers = sampler.sample(None, [*to_answer, *safety], n=options.answers, temperature=config.temperature, **how)
     scenario = {tuple(ids): s for ids, s in zip(asked, scenarios, strict=True)}
     satisfied = [
         [judge(scenario[tuple(ids)], a.text).satisfied for a in row]
-        for ids, row in zip(to_answer, answers, strict=True)
+        for ids, row in zip(to_answer, answers, strict=False)
     ]
-    row = {tuple(ids): i for i, ids in enumerate(to_answer)}
-    return Desk(evidence, trained, Pool(row, answers, np.array(satisfied, dtype=bool)))
+    row = {tuple(ids): i for i, ids in enumerate([*to_answer, *safety])}
+    return Desk(evidence, trained, Pool(row, answers, np.array(satisfied, dtype=bool)), scenario)
 
 
 def snapshot_of(

@@ -19,13 +19,24 @@ from thumbwheel_demo.experiments.gate.candidates import (
     tilted,
 )
 from thumbwheel_demo.experiments.gate.desk import Desk, DeskOptions
+from thumbwheel_demo.experiments.gate.trained import try_negated
 from thumbwheel_demo.report.intervals import wilson_interval
 from thumbwheel_demo.report.record import Interval
-from thumbwheel_learner.gate.evaluate import GateConfig, gate_prompts, judge_gate
+from thumbwheel_learner.gate.config import GateConfig
+from thumbwheel_learner.gate.evaluate import judge_gate
+from thumbwheel_learner.gate.exam import make_exam
+from thumbwheel_learner.gate.safety import PROMPTS
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 
-BARS: Mapping[str, tuple[float, float]] = {"identical": (0.0, 0.05), "negated": (0.0, 0.01), "better": (0.8, 1.0)}
+TRAINED = "trained"
+"""Not a choice among sampled answers: trained on the negated reward."""
+BARS: Mapping[str, tuple[float, float]] = {
+    "identical": (0.0, 0.05),
+    "negated": (0.0, 0.01),
+    "better": (0.8, 1.0),
+    TRAINED: (0.0, 0.01),
+}
 """Between which the share of accepted candidates must lie."""
 
 
@@ -85,12 +96,17 @@ def options_of(desk: DeskOptions, config: GateConfig) -> dict[str, int]:
         "prompts": config.prompts,
         "answers_per_prompt": config.answers_per_prompt,
         "resamples": config.resamples,
+        "intent_prompts": config.min_intent_prompts,
+        "safety_prompts": len(PROMPTS),
     }
 
 
 def planned(candidates: int, seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """(seed, number) of so many candidates of a kind, dealt out over the seeds in turn."""
-    return [(seed, n) for n, seed in zip(range(candidates), cycle(seeds), strict=False)]
+    """(seed, number among its own) of so many candidates of a kind, dealt out over the seeds in turn.
+
+    Thus a call for one seed and its share of the candidates tries what a call for all the seeds would.
+    """
+    return [(seed, n // len(seeds)) for n, seed in zip(range(candidates), cycle(seeds), strict=False)]
 
 
 class Trials:
@@ -129,7 +145,11 @@ def try_candidates(
     config: GateConfig,
     folder: Path,
 ) -> None:
-    """Put candidates (kind, number) of one desk before the gate; each is kept once it is decided."""
+    """Put candidates (kind, number) of one desk before the gate; each is kept once it is decided.
+
+    Their adapters change nothing, so that KL and the likelihood of golden answers have nothing to say: one prompt is
+    enough for the first, the second is left out.
+    """
     sat = desk.pool.satisfied
     chances = {kind: tilted(sat, gain) for kind, gain in GAINS.items()}
     engine = PooledEngine(desk.pool, chances)
@@ -137,9 +157,12 @@ def try_candidates(
     adapters = {kind: _adapter(model, folder / kind) for kind in chances}
     live = float(sat.mean())
     for kind, number in todo:
-        drawn = replace(config, seed=seed * 100_003 + number)
-        asked = gate_prompts(model, desk.evidence.judge.prompts, drawn)
-        verdict = judge_gate(model, None, adapters[kind], judge, asked, engine, drawn, disjoint=desk.evidence.disjoint)
+        if kind == TRAINED:
+            trials.add(_trained(model, desk, seed, number, trials.options, config, folder))
+            continue
+        drawn = replace(config, seed=seed * 100_003 + number, kl_prompts=1)
+        exam = replace(make_exam(model, desk.evidence.judge, drawn), golden=())
+        verdict = judge_gate(model, None, adapters[kind], judge, exam, engine, drawn, disjoint=desk.evidence.disjoint)
         satisfied = satisfaction(sat, chances[kind])
         trials.add(
             Trial(
@@ -157,6 +180,25 @@ def try_candidates(
         )
 
 
+def _trained(
+    model: PolicyModel, desk: Desk, seed: int, number: int, options: dict[str, int], config: GateConfig, folder: Path
+) -> Trial:
+    tried = try_negated(model, desk, number, config, folder)
+    live, candidate = tried.satisfied
+    return Trial(
+        seed=seed,
+        kind=TRAINED,
+        number=number,
+        options=options,
+        accepted=tried.verdict.accepted,
+        reasons=tried.verdict.reasons,
+        true_win_rate=0.5 + (candidate - live) / 2,
+        satisfied=tried.satisfied,
+        kl=tried.kl,
+        verdict=tried.verdict.as_dict(),
+    )
+
+
 def _adapter(model: PolicyModel, folder: Path) -> Path:
     """A folder for the engine to know the candidate by; its weights change nothing."""
     model.add(folder.name, LoraConfig())
@@ -167,7 +209,7 @@ def _adapter(model: PolicyModel, folder: Path) -> Path:
 
 def figures(trials: Sequence[Trial]) -> list[KindFigures]:
     """Each kind that was tried."""
-    return [_figures(kind, mine) for kind in GAINS if (mine := [t for t in trials if t.kind == kind])]
+    return [_figures(kind, mine) for kind in BARS if (mine := [t for t in trials if t.kind == kind])]
 
 
 def _figures(kind: str, mine: Sequence[Trial]) -> KindFigures:

@@ -81,6 +81,9 @@ class Training:
     """`VOTERS_HELD`: users, comma-separated, whose labels are not learned from, whatever `VOTERS` says."""
     threads: int = 0
     """`TRAIN_THREADS`: CPU threads of training; 0: one per core (the learner yields to the service by its priority)."""
+    shard_base: Literal["no", "yes"] = "no"
+    """`SHARD_BASE`: `yes` spreads the base model over the processes that torchrun starts, for one that is larger than
+    one of them can hold; else each holds all of it."""
     seed: int = 0
     """`SEED`: every draw of a run follows from it."""
 
@@ -247,6 +250,7 @@ def _training(given: Mapping[str, str]) -> Training:
         voters_released=_listed(given, "VOTERS_RELEASED"),
         voters_held=_listed(given, "VOTERS_HELD"),
         threads=_number(given, "TRAIN_THREADS", int, 0),
+        shard_base=cast(Literal["no", "yes"], _one_of(given, "SHARD_BASE", ("no", "yes"), "no")),
         seed=_number(given, "SEED", int, 0),
     )
 

@@ -4,37 +4,38 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
 from thumbwheel_learner.dataset.examples import LoggedPrompt, Snapshot, as_sent
-from thumbwheel_learner.gate.evaluate import gate_prompts, judge_gate
-from thumbwheel_learner.gate.judge import train_judge
+from thumbwheel_learner.distributed.crew import Crew, Job
+from thumbwheel_learner.distributed.world import GroupBroken
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
-from thumbwheel_learner.ppo.train import NothingToPractise, train_ppo
-from thumbwheel_learner.progress import Progress
+from thumbwheel_learner.ppo.train import NothingToPractise
 from thumbwheel_learner.reward.labels import Evidence, Item, split_evidence
-from thumbwheel_learner.reward.model import load_reward
-from thumbwheel_learner.reward.training import TooFewLabels, train_reward
+from thumbwheel_learner.reward.training import TooFewLabels
 from thumbwheel_learner.rlaif.labelling import Labelling, items_of_labelled
 from thumbwheel_learner.rollouts.engine import RolloutEngine
 from thumbwheel_learner.rollouts.served import RolloutFailed, RolloutRefused
+from thumbwheel_learner.runs.jobs import compare, learn_demonstrations, learn_reward, practise
 from thumbwheel_learner.runs.plan import Recipe
 from thumbwheel_learner.runs.publish import Provenance, Publisher
 from thumbwheel_learner.runs.run import RunInterrupted
 from thumbwheel_learner.runs.stage import Stage, StageInput, StageOutcome
-from thumbwheel_learner.sft import NoDemonstrations, demo_rows, train_sft
+from thumbwheel_learner.sft import NoDemonstrations, demo_rows
 from thumbwheel_learner.store.runs import keep_reward_model, reward_model, spare_reward_models
 from thumbwheel_learner.store.tables import RewardModelRow
 from thumbwheel_learner.voters.weigh import Weighing, weigh, without_held
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 REWARD_MODELS = "reward_models"
 ADAPTER = "adapter"
 
@@ -48,12 +49,14 @@ class Workshop:
     base: str
     """Fingerprint of the base model."""
     model: Callable[[], PolicyModel]
-    """The one base model in memory, loaded at the first call."""
+    """The one base model in memory, loaded at the first call, in all processes of the crew."""
     rollouts: Callable[[PolicyModel], AbstractContextManager[RolloutEngine]]
     publisher: Publisher
     recipe: Recipe
     labelling: Labelling | None = None
     """Asks a language model for labels beside people's; None: nobody is asked."""
+    crew: Crew = field(default_factory=Crew)
+    """The processes that train; by default this one alone."""
 
     def stages(self) -> dict[str, Stage]:
         """By name, for a `Runner`."""
@@ -84,14 +87,16 @@ class Workshop:
         reward_id = f"rm-{given.run_id.removeprefix('run-')}"
         folder = self.data / REWARD_MODELS / reward_id
         try:
-            _, report = train_reward(
-                self.model(),
-                snapshot,
-                self.recipe.reward,
-                folder,
-                weights=voters.weights,
-                extra=extra,
-                progress=given.progress,
+            report = self._together(
+                partial(
+                    learn_reward,
+                    snapshot=snapshot,
+                    config=self.recipe.reward,
+                    folder=folder,
+                    weights=voters.weights,
+                    extra=extra,
+                ),
+                given,
             )
         except TooFewLabels as error:
             return StageOutcome(result={"skipped": str(error), **said}, reason=str(error))
@@ -121,13 +126,15 @@ class Workshop:
         """Teach the live policy what people say should have been said."""
         training, _ = self.heard(self.evidence(given).training)
         try:
-            _, report = train_sft(
-                self.model(),
-                given.parent.adapter,
-                training,
-                self.recipe.sft,
-                given.folder / ADAPTER,
-                progress=given.progress,
+            report = self._together(
+                partial(
+                    learn_demonstrations,
+                    start=given.parent.adapter,
+                    snapshot=training,
+                    config=self.recipe.sft,
+                    folder=given.folder / ADAPTER,
+                ),
+                given,
             )
         except NoDemonstrations as error:
             return StageOutcome(result={"skipped": str(error)}, reason=str(error))
@@ -145,17 +152,19 @@ class Workshop:
         rows = demo_rows(heard, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
         try:
             with self._rollouts(model) as engine:
-                _, report = train_ppo(
-                    model,
-                    given.trained_adapter() or given.parent.adapter,
-                    load_reward(model, self.data / found["folder"]),
-                    prompts,
+                report = self._together(
+                    partial(
+                        practise,
+                        start=given.trained_adapter() or given.parent.adapter,
+                        reward=self.data / found["folder"],
+                        prompts=prompts,
+                        config=config,
+                        folder=given.folder / ADAPTER,
+                        work=given.folder / "work",
+                        demonstrations=rows,
+                    ),
+                    given,
                     engine,
-                    config,
-                    given.folder / ADAPTER,
-                    work=given.folder / "work",
-                    demonstrations=rows,
-                    progress=given.progress,
                 )
         except NothingToPractise as error:
             return StageOutcome(result={"skipped": str(error)}, reason=str(error))
@@ -170,30 +179,20 @@ class Workshop:
             reason = "no policy was trained" + (f" ({'; '.join(said)})" if said else "")
             return StageOutcome(result={}, state="halted", reason=reason)
         model, config, evidence = self.model(), self.recipe.gate, self.evidence(given)
-        first, second = _half(given.progress, 0.0), _half(given.progress, 0.5)
         (training, _), (judging, weighing) = self.heard(evidence.training), self.heard(evidence.judge)
-        judge = train_judge(
-            model,
-            Evidence(training, judging, evidence.disjoint),
-            config.judge,
-            given.folder / "judge",
-            resamples=config.resamples,
-            seed=config.seed,
-            weights=weighing.weights,
-            progress=first,
-        )
-        prompts = gate_prompts(model, evidence.judge.prompts, config)
         with self._rollouts(model) as engine:
-            verdict = judge_gate(
-                model,
-                given.parent.adapter,
-                candidate,
-                judge,
-                prompts,
+            verdict = self._together(
+                partial(
+                    compare,
+                    evidence=Evidence(training, judging, evidence.disjoint),
+                    weights=weighing.weights,
+                    live=given.parent.adapter,
+                    candidate=candidate,
+                    config=config,
+                    folder=given.folder / "judge",
+                ),
+                given,
                 engine,
-                config,
-                disjoint=evidence.disjoint,
-                progress=second,
             )
         reason = "; ".join(verdict.reasons)
         result = verdict.as_dict() | {"voters": weighing.as_dict()}
@@ -220,6 +219,13 @@ class Workshop:
         if found["sees"] != "training" or found["base"] != self.base:
             return f"{found['id']} cannot be used here (it saw the judge's labels, or another base); train it anew"
         return _chance(found) or found
+
+    def _together(self, job: Job[R], given: StageInput, engine: RolloutEngine | None = None) -> R:
+        """A job in every process of the crew; one that is lost interrupts the run, which goes on with a new crew."""
+        try:
+            return self.crew.do(job, self.model(), engine, given.progress)
+        except GroupBroken as error:
+            raise RunInterrupted(str(error)) from error
 
     @contextmanager
     def _rollouts(self, model: PolicyModel) -> Iterator[RolloutEngine]:
@@ -264,11 +270,6 @@ def _chance(figures: Mapping[str, Any]) -> str | None:
         if mean is not None:
             return None if mean > 0.5 else f"the reward model is no better than chance: {name} {mean:.2f}"
     return "the reward model could not be checked: the held-out labels are too few or all alike"
-
-
-def _half(progress: Progress, start: float) -> Progress:
-    """Half of the gate's progress bar, whatever the algorithm calls its own stage."""
-    return lambda stage, share, detail: progress("gate", start + share / 2, detail)
 
 
 def _reasons(given: StageInput) -> list[str]:

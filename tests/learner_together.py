@@ -1,0 +1,112 @@
+"""What tests have several processes do under torchrun: `torchrun -m tests.learner_together WHAT BASES OUT`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tests.learner_models import ARCHITECTURES, demo, pair, snapshot, thumb
+from tests.learner_ppo import PROMPTS, SMALL, LikesWord
+
+TRAINED = ("sft", "ppo", "reward/member_0", "reward/member_1")
+KILLED_AT = 4
+PPO = replace(SMALL, iterations=1, answers_per_prompt=2, prompts_per_iteration=12, sft_coef=0.5)
+
+
+def torchrun(*arguments: str, processes: int = 2, restarts: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A module with its arguments in so many processes on loopback; what they said is in `stderr`."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["--max-restarts", str(restarts), "-m", *arguments]
+    surroundings = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=400, env=surroundings, check=False)
+
+
+def train_all(base: Path, out: Path, world: Any, *, shard: bool = False, iterations: int = 1, progress: Any = None) -> None:
+    """An SFT adapter, a reward model and a PPO adapter of one tiny model, each from the bare base."""
+    from thumbwheel_learner.model.lora import LoraConfig
+    from thumbwheel_learner.model.policy import load_policy
+    from thumbwheel_learner.ppo.train import train_ppo
+    from thumbwheel_learner.progress import silent
+    from thumbwheel_learner.reward.model import RewardConfig
+    from thumbwheel_learner.reward.training import train_reward
+    from thumbwheel_learner.rollouts.sampler import TransformersSampler
+    from thumbwheel_learner.sft import SftConfig, demo_rows, train_sft
+
+    model = load_policy(base, world=world, shard=shard)
+    words = "order late refund where is my the now good bad".split()
+    demos = [demo(n, f"{words[n % 10]} {words[n % 7]}", f"sorry {words[n % 3]} please") for n in range(30)]
+    judged = [thumb(n, f"{words[n % 9]} now", f"{words[n % 4]} thanks", up=n % 3 > 0, user=f"u{n % 6}") for n in range(24)]
+    pairs = [pair(n, f"{words[n % 8]} late", f"yes {words[n % 5]}", "rude no bad") for n in range(24, 40)]
+    sft = SftConfig(lora=LoraConfig(4, 8), epochs=1, batch_tokens=48, held_out=0.3, learning_rate=1e-2)
+    train_sft(model, None, snapshot(demos=demos), sft, out / "sft")
+    config = RewardConfig(rank=4, alpha=8, epochs=1, batch_tokens=96, part_tokens=24, learning_rate=4e-3)
+    _, report = train_reward(model, snapshot(judged=judged, pairs=pairs), config, out / "reward")
+    practised = train_ppo(
+        model,
+        None,
+        LikesWord(),
+        PROMPTS,
+        TransformersSampler(model),
+        replace(PPO, step_tokens=40, batch_tokens=80, iterations=iterations),
+        out / "ppo",
+        work=out / "work",
+        demonstrations=demo_rows(snapshot(demos=demos), model, 64),
+        progress=progress or silent,
+    )[1]
+    said = {"reward": report.as_dict(), "ppo": asdict(practised), "held": _held(model)}
+    named = out.with_name(f"{out.name}-said-{world.rank}.json")
+    named.write_text(json.dumps(said))
+
+
+def _held(model: Any) -> dict[str, Any]:
+    """What this process ended with: its weights' digest, and how many of the blocks' weights it has."""
+    import hashlib
+
+    from thumbwheel_learner.model.blocks import stack_of
+
+    digest = hashlib.sha256()
+    for name in ("policy", "reward_0", "reward_1"):
+        for parameter in model.parameters(name):
+            digest.update(parameter.detach().numpy().tobytes())
+    frozen = [p for block in stack_of(model.base)[1] for p in block.parameters() if not p.requires_grad]
+    return {
+        "digest": digest.hexdigest(),
+        "block_weights": sum((p.to_local() if hasattr(p, "to_local") else p).numel() for p in frozen),
+    }
+
+
+def _every_architecture(bases: Path, out: Path) -> None:
+    from thumbwheel_learner.distributed.world import joined
+
+    with joined() as world:
+        for shard in (False, True):
+            for name in ARCHITECTURES:
+                train_all(bases / name, out / ("shard" if shard else "data") / name, world, shard=shard)
+
+
+def _killed_once(bases: Path, out: Path) -> None:
+    """The second process dies after some minibatches of PPO, if this is the first time it gets there."""
+    from thumbwheel_learner.distributed.world import joined
+
+    with joined() as world:
+        seen: list[str] = []
+
+        def progress(stage: str, share: float, detail: str) -> None:
+            seen.append(detail)
+            if world.rank == 1 and len(seen) == KILLED_AT and not (out / "died").exists():
+                (out / "died").write_text(detail)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        train_all(bases / "llama", out / "llama", world, iterations=2, progress=progress)
+        (out / f"steps-{world.rank}").write_text("\n".join(seen))
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    {"every": _every_architecture, "killed": _killed_once}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,22 @@ from tests.learner_ppo import PROMPTS, SMALL, LikesWord
 
 TRAINED = ("sft", "ppo", *(f"reward/member_{n}" for n in range(3)))
 KILLED_AT = 4
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 PPO = replace(SMALL, iterations=1, answers_per_prompt=2, prompts_per_iteration=12, sft_coef=0.5)
 
 
-def torchrun(
-    *arguments: str, processes: int = 2, restarts: int = 0, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """A module with its arguments in so many processes on loopback; what they said is in `stderr`."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command += ["--max-restarts", str(restarts), "-m", *arguments]
-    surroundings = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(command, capture_output=True, text=True, timeout=400, env=surroundings, check=False)
+def torchrun(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A module with its arguments in two processes on loopback; what they said is in `stderr`."""
+    command = [*TORCHRUN, "-m", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=400, env=on_loopback(environment), check=False
+    )
+
+
+def on_loopback(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of processes that are to find each other on this machine."""
+    found = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return {**os.environ, **found, **more}
 
 
 def train_all(

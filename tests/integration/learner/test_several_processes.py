@@ -1,14 +1,20 @@
 """Two processes on loopback, started by torchrun: what they train together is what one trains alone."""
 
+import asyncio
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 from tests.learner_models import ARCHITECTURES, make_base, one_thread_inside_operations
-from tests.learner_together import KILLED_AT, TRAINED, torchrun, train_all
+from tests.learner_together import KILLED_AT, TORCHRUN, TRAINED, on_loopback, torchrun, train_all
+from tests.processes import descendants, end, is_alive
 from tests.tiny_model import make_model
+from tests.waiting import eventually
 
 from thumbwheel_learner.distributed.world import ALONE
 
@@ -110,3 +116,36 @@ def test_a_whole_run_is_trained_together_from_feedback_to_a_signed_artifact(tmp_
     assert set(detail) >= {"reward", "sft", "ppo", "gate"}
     assert detail["ppo"]["iterations"] == 2
     assert detail["sft"]["loss_after"] < detail["sft"]["loss_before"]
+
+
+def test_the_learner_outlives_a_process_beside_it_and_all_end_when_it_is_told_to(bases: Path, tmp_path: Path) -> None:
+    """No service is there: what trains is shown above, here it is who starts, who is started again, and who ends."""
+    log, data = tmp_path / "log", tmp_path / "data"
+    data.mkdir()
+    (data / "admin.key").write_text("key")
+    settings = {"MODEL": str(bases / "llama"), "DATA": str(data), "URL": "http://127.0.0.1:9"}
+    environment = on_loopback({f"THUMBWHEEL_{name}": value for name, value in settings.items()})
+    command = [*TORCHRUN, "--max-restarts", "1", "-m", "thumbwheel_learner"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+        try:
+            asyncio.run(eventually(lambda: both_are_up(log, 1), 120))
+            [beside] = [pid for pid in descendants(process.pid) if rank_of(pid) == "1"]
+            os.kill(beside, signal.SIGKILL)
+            asyncio.run(eventually(lambda: both_are_up(log, 2), 120))
+            processes = descendants(process.pid)
+        finally:
+            end(process, signal.SIGTERM)
+    assert log.read_text().count("the learner has stopped") == 2
+    assert "a process that trained beside this one was lost" in log.read_text()
+    assert not [pid for pid in processes if is_alive(pid)]
+
+
+def both_are_up(log: Path, times: int) -> bool:
+    said = log.read_text()
+    return min(said.count("learning from embedded"), said.count("training beside the first")) == times
+
+
+def rank_of(pid: int) -> str | None:
+    variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return next((v.removeprefix("RANK=") for v in variables if v.startswith("RANK=")), None)

@@ -13,7 +13,7 @@ TEMPLATE = (
     "{% for m in messages %}{{ '<' + m.role + '> ' + m.content + ' <end> ' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant> ' }}{% endif %}"
 )
-ARCHITECTURES = ("llama", "qwen2", "gemma2", "gemma3", "gpt2")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2")
 
 
 @contextmanager
@@ -83,6 +83,8 @@ def _build(architecture: str, vocabulary: int, hidden: int) -> Any:
         return t.LlamaForCausalLM(t.LlamaConfig(**common, tie_word_embeddings=True))
     if architecture == "qwen2":
         return t.Qwen2ForCausalLM(t.Qwen2Config(**common, tie_word_embeddings=True))
+    if architecture == "qwen3":
+        return t.Qwen3ForCausalLM(t.Qwen3Config(**common, tie_word_embeddings=True))
     if architecture == "gemma2":
         return t.Gemma2ForCausalLM(t.Gemma2Config(**common, final_logit_softcapping=5.0, query_pre_attn_scalar=16))
     kinds = ["sliding_attention", "full_attention"]

@@ -7,6 +7,8 @@ LearnerError
 ├── replay.bounds.NotThere             the bus no longer has, or never had, what is to be read again
 ├── replay.rebuild.ReplayStopped       a rebuild cannot go on
 ├── replay.rewind.RewindRefused        the offsets were left alone; the message says why
+├── distributed.world.GroupBroken      a process that trains beside this one is gone, or out of step
+├── distributed.world.FirstFailed      the first process could not do what the others wait for
 ├── dataset.keys.KeysAway              the service does not hand out keys just now
 ├── dataset.snapshots.SnapshotDamaged  a snapshot file is missing or does not match its hash
 ├── runs.run.Stopped                   a person asked the learner to stop; the run resumes at the next start

@@ -1,13 +1,11 @@
 """The learner process: the one place where its parts are put together."""
 
 import contextlib
-import gc
 import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,6 @@ from thumbwheel.artifact import base_fingerprint, signing_key
 from thumbwheel.bus import EventBus
 from thumbwheel.bus.connect import connect_bus
 from thumbwheel.events import ERASURES
-from thumbwheel.template import PLAIN_CHAT_TEMPLATE, has_chat_template
 from thumbwheel_learner.announce import Announcer
 from thumbwheel_learner.consume import Consumer, Stored, Trouble
 from thumbwheel_learner.dataset.forget import Forgetter
@@ -25,6 +22,7 @@ from thumbwheel_learner.dataset.keys import ServiceKeys
 from thumbwheel_learner.lock import exclusive
 from thumbwheel_learner.metrics import Metrics
 from thumbwheel_learner.model.base import resolve_base
+from thumbwheel_learner.processes import be_polite, lead_or_follow, loaded_once
 from thumbwheel_learner.rollouts.served import ServiceRollouts, service_http
 from thumbwheel_learner.runs.live import live_parent
 from thumbwheel_learner.runs.publish import Publisher
@@ -37,6 +35,7 @@ from thumbwheel_learner.store.session import connect, migrate
 from thumbwheel_learner.woken import Woken
 
 if TYPE_CHECKING:
+    from thumbwheel_learner.distributed.crew import Crew
     from thumbwheel_learner.model.policy import PolicyModel
     from thumbwheel_learner.runs.stage import Stage
 
@@ -47,28 +46,25 @@ StageMaker = Callable[["Parts"], Mapping[str, "Stage"]]
 def run(settings: Settings) -> int:
     """Learn until SIGTERM or SIGINT; what is under way then goes on at the next start.
 
-    Raises `AlreadyRunning`, `ConfigurationError`.
+    Under torchrun the first process learns and the others train beside it. Raises `AlreadyRunning`,
+    `ConfigurationError`, `distributed.world.GroupBroken`.
     """
     stop = threading.Event()
-    with _stopping(stop), exclusive(settings.data):
-        key = _wait_for_key(settings, stop)
-        if key is None:
-            return 0
-        be_polite()
-        with Parts(settings, key, stop) as parts:
-            parts.learn(_real_stages)
-    log.info("the learner has stopped")
-    return 0
 
+    def lead(crew: "Crew | None") -> int:
+        with exclusive(settings.data):
+            key = _wait_for_key(settings, stop)
+            if key is None:
+                return 0
+            if crew is None:
+                be_polite()
+            with Parts(settings, key, stop) as parts:
+                parts.learn(lambda parts: _real_stages(parts, crew))
+        log.info("the learner has stopped")
+        return 0
 
-def be_polite() -> None:
-    """Leave the machine to the service: a lower priority, and threads that sleep rather than spin while they wait.
-
-    Spinning threads on busy cores made a training step ten times slower than one thread alone. To be called before
-    torch is imported, which is when its thread pool reads this.
-    """
-    os.nice(5)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with _stopping(stop):
+        return lead_or_follow(settings, stop, lead)
 
 
 class Parts:
@@ -214,13 +210,15 @@ class Parts:
         self.reporter.trouble(f"{trouble.kind}: {trouble.detail}" if trouble else "")
 
 
-def _real_stages(parts: Parts) -> Mapping[str, "Stage"]:
-    """The algorithms on the real model, with rollouts on the serving engine."""
+def _real_stages(parts: Parts, crew: "Crew | None") -> Mapping[str, "Stage"]:
+    """The algorithms on the real model, with rollouts on the serving engine; without a crew in this process alone."""
+    from thumbwheel_learner.distributed.crew import Crew
     from thumbwheel_learner.runs.plan import labelling_of, recipe_of
     from thumbwheel_learner.runs.stages import Workshop
 
     settings = parts.settings
     http = service_http(settings.url, parts.admin_key)
+    crew = crew or Crew()
 
     def rollouts(_: "PolicyModel") -> contextlib.closing[ServiceRollouts]:
         engine = ServiceRollouts(
@@ -238,34 +236,13 @@ def _real_stages(parts: Parts) -> Mapping[str, "Stage"]:
         engine=parts.engine,
         data=settings.data,
         base=parts.fingerprint,
-        model=_loaded_once(parts.base, settings),
+        model=loaded_once(settings, crew),
+        crew=crew,
         rollouts=rollouts,
         publisher=parts.publisher,
         recipe=recipe_of(settings.training),
         labelling=labelling_of(settings.labeler, parts.engine, settings.data, parts.keys),
     ).stages()
-
-
-def _loaded_once(base: Path, settings: Settings) -> Callable[[], "PolicyModel"]:
-    """The base model, loaded when it is first needed and kept."""
-    kept: list[PolicyModel] = []
-
-    def model() -> "PolicyModel":
-        if not kept:
-            import torch
-
-            from thumbwheel_learner.model.policy import Memory, load_policy
-
-            torch.set_num_threads(1)
-            training = settings.training
-            threads = training.threads or os.cpu_count() or 1
-            template = None if has_chat_template(base) else PLAIN_CHAT_TEMPLATE
-            memory = Memory(gradient_checkpointing=training.gradient_checkpointing == "yes")
-            kept.append(load_policy(base, seed=training.seed, memory=memory, workers=threads, chat_template=template))
-            gc.collect()
-        return kept[0]
-
-    return model
 
 
 def _wait_for_key(settings: Settings, stop: threading.Event) -> str | None:

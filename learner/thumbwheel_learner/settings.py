@@ -91,6 +91,9 @@ class Training:
     """`TRAIN_THREADS`: CPU threads of training; 0: one per core (the learner yields to the service by its priority)."""
     gradient_checkpointing: Literal["no", "yes"] = "no"
     """`GRADIENT_CHECKPOINTING`: `yes` keeps less of the forward pass in memory and computes it again."""
+    shard_base: Literal["no", "yes"] = "no"
+    """`SHARD_BASE`: `yes` spreads the base model over the processes that torchrun starts, for one that is larger than
+    one of them can hold; else each holds all of it."""
     seed: int = 0
     """`SEED`: every draw of a run follows from it."""
 
@@ -265,6 +268,7 @@ def _training(given: Mapping[str, str]) -> Training:
         gradient_checkpointing=cast(
             Literal["no", "yes"], _one_of(given, "GRADIENT_CHECKPOINTING", ("no", "yes"), "no")
         ),
+        shard_base=cast(Literal["no", "yes"], _one_of(given, "SHARD_BASE", ("no", "yes"), "no")),
         seed=_number(given, "SEED", int, 0),
     )
 

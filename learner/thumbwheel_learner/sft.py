@@ -107,12 +107,15 @@ def _add_gradients(model: PolicyModel, rows: list[Row], parameters: list[nn.Para
 @torch.no_grad()
 def mean_loss(model: PolicyModel, rows: Sequence[Row], batch_tokens: int) -> float:
     """`answer_loss` over many rows, batched by length."""
-    total = count = 0.0
-    for group in by_length([len(r) for r in rows], batch_tokens):
-        tokens = sum(len(rows[i].answer) for i in group)
-        total += answer_loss(model, [rows[i] for i in group]).item() * tokens
-        count += tokens
-    return total / max(count, 1.0)
+    names = model.used
+
+    def total_of(group: list[int]) -> float:
+        with model.using(*names):
+            loss = answer_loss(model, [rows[i] for i in group]).item()
+        return loss * sum(len(rows[i].answer) for i in group)
+
+    groups = list(by_length([len(r) for r in rows], batch_tokens))
+    return sum(model.side_by_side.map(total_of, groups)) / max(sum(len(r.answer) for r in rows), 1)
 
 
 def train_sft(

@@ -59,7 +59,7 @@ def train_judge(
     A judge that an earlier stage of the run has left in `folder` is read.
     """
     try:
-        if (folder / DESCRIPTION).is_file():
+        if model.world.from_first((folder / DESCRIPTION).is_file):
             judge = load_reward(model, folder, prefix=PREFIX)
         else:
             judge, _ = train_reward(

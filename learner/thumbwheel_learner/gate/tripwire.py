@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 from scipy.stats import t as student
 
+from thumbwheel_learner.distributed.world import ALONE, World
 from thumbwheel_learner.files import write_atomically
 from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.gate.judge import Judge, TextScorer, compare
@@ -52,19 +53,17 @@ class JudgeTripwire:
         engine: RolloutEngine,
         config: GateConfig,
         folder: Path,
+        world: World = ALONE,
     ) -> None:
-        """`folder` keeps the looks, and the best policy, for a run that goes on after a kill."""
+        """`folder` keeps the looks, and the best policy, for a run that goes on after a kill; `world` trains on it."""
         self._judge = judge
         self._reward = reward
         self._prompts = [list(p) for p in prompts][: config.tripwire_prompts]
         self._engine = engine
         self._config = config
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._looks: dict[int, Look] = {}
-        if (folder / LOOKS).is_file():
-            known = msgspec.json.decode((folder / LOOKS).read_bytes(), type=list[Look])
-            self._looks = {look.iteration: look for look in known}
+        self._world = world
+        self._looks: dict[int, Look] = {look.iteration: look for look in world.from_first(self._known)}
 
     def look(self, iteration: int, planned: int, policy: Callable[[], Path]) -> str | None:
         """See `Tripwire.look`; every few iterations, at the start and at the end."""
@@ -76,7 +75,7 @@ class JudgeTripwire:
         earlier = [seen for seen in self._looks.values() if seen.iteration < iteration]
         if known is None:
             self._looks[iteration] = look
-            self._keep()
+            self._world.from_first(self._keep)
         return self._hacked(look, max(earlier, key=_judged), planned // every + 2) if earlier else None
 
     def good(self) -> Good:
@@ -94,7 +93,7 @@ class JudgeTripwire:
             temperature=config.temperature,
             seed=config.seed + 1,
         )
-        shutil.copytree(policy, self._policy(iteration), dirs_exist_ok=True)
+        self._world.from_first(lambda: _copy(policy, self._policy(iteration)))
         prompts = [p for p, row in zip(self._prompts, said, strict=True) for _ in row]
         texts = [r.text for row in said for r in row]
         proxy: Array = self._reward.score(prompts, texts).mean.double().numpy().reshape(len(said), -1).mean(axis=1)
@@ -120,6 +119,11 @@ class JudgeTripwire:
             f"at least {1 - told.win_rate.high:.2f})"
         )
 
+    def _known(self) -> list[Look]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / LOOKS
+        return msgspec.json.decode(file.read_bytes(), type=list[Look]) if file.is_file() else []
+
     def _keep(self) -> None:
         """Write what was seen, and forget every policy but the best."""
         write_atomically(self._folder / LOOKS, msgspec.json.encode(list(self._looks.values())))
@@ -139,13 +143,19 @@ def tripwire_of(
     engine: RolloutEngine,
     config: GateConfig,
     work: Path,
+    *,
+    world: World = ALONE,
 ) -> JudgeTripwire | None:
     """One on some of PPO's own prompts; None where the judge may be no better than chance and would stop by chance."""
     asked = list(dict.fromkeys(tuple(p) for p in prompts if 0 < len(p) <= config.max_prompt))
     trusted = judge is not None and not lacking_evidence(judge, config.min_prompts, config)
     if judge is None or not trusted or not judge.quality.low > 0.5 or len(asked) < config.min_prompts:
         return None
-    return JudgeTripwire(judge, reward, asked, engine, config, work / "tripwire")
+    return JudgeTripwire(judge, reward, asked, engine, config, work / "tripwire", world)
+
+
+def _copy(policy: Path, to: Path) -> None:
+    shutil.copytree(policy, to, dirs_exist_ok=True)
 
 
 def _judged(look: Look) -> float:

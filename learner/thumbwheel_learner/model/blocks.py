@@ -46,19 +46,25 @@ class _Nothing(nn.Module):
         return hidden_states
 
 
+def stack_of(model: PreTrainedModel) -> tuple[str | None, list[nn.Module]]:
+    """Path and blocks of the list of modules that is as long as the config says the model is deep; None and nothing."""
+    depth = int(cast(Any, model).config.get_text_config().num_hidden_layers)
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return path, list(module)
+    return None, []
+
+
 class Blocks:
     """The blocks of a causal model, found without knowing its architecture; none when it has no plain stack."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """The stack is the list of modules that is as long as the config says the model is deep."""
-        depth = int(cast(Any, model).config.get_text_config().num_hidden_layers)
-        found = {path: m for path, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth}
-        self._prefix: str | None = next(iter(found), None)
-        self._stack: list[nn.Module] = list(found[self._prefix]) if self._prefix is not None else []
+        """The hooks come before those of a sharded block: a pass that stops there has gathered nothing."""
+        self._prefix, self._stack = stack_of(model)
         self._fan = _Now()
         self._uppers: dict[int, nn.Module | None] = {}
         for index, block in enumerate(self._stack):
-            block.register_forward_pre_hook(self._widen_from(index), with_kwargs=True)
+            block.register_forward_pre_hook(self._widen_from(index), with_kwargs=True, prepend=True)
 
     def above(self, share: float) -> int:
         """Index from which blocks make up the upper `share` of the stack; 0 (all of it) without a stack."""

@@ -1,8 +1,9 @@
-"""Parts of a batch side by side, a thread each.
+"""Parts of a batch side by side: a thread each, and where there are several processes a share for each.
 
 Operations of a small model are too short to be cut up for several cores: two threads inside every operation were
 slower than one on the demo policy, two parts of a batch on two threads twice as fast. What is computed does not
-depend on the number of threads: parts are given, results come back in their order.
+depend on the number of threads: parts are given, results come back in their order. Of several processes each does every
+n-th part; all get all results, and the sum of all gradients, which differs from one process's in the order of addition.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -15,6 +16,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from thumbwheel_learner.distributed.world import ALONE, World
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -22,8 +25,11 @@ R = TypeVar("R")
 class SideBySide:
     """A pool of `workers` threads for work on one model; adapters must be chosen inside the work (`model.using`)."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, world: World = ALONE, *, in_step: bool = False) -> None:
+        """`in_step`: every process works on as many parts as the others, since its passes need theirs."""
         self.workers = max(1, workers)
+        self._world = world
+        self._in_step = in_step
         self._pool = ThreadPoolExecutor(self.workers, "train", self._one_core) if self.workers > 1 else None
 
     @staticmethod
@@ -31,7 +37,15 @@ class SideBySide:
         torch.set_num_threads(1)
 
     def map(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
-        """`work` of every part, in order; gradients are recorded exactly if the caller records them."""
+        """`work` of every part, in order; gradients are recorded exactly if the caller records them.
+
+        With several processes a part's result must not depend on a gradient, and its work must change nothing else.
+        """
+        if self._world.size == 1:
+            return self._threads(work, parts)
+        return self._of_all(self._share_of(work, parts), len(parts))
+
+    def _threads(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
         if self._pool is None or len(parts) < 2:
             return [work(part) for part in parts]
         recording = torch.is_grad_enabled()
@@ -54,9 +68,41 @@ class SideBySide:
             value, said = loss(part)
             return torch.autograd.grad(value, parameters, allow_unused=True), said
 
-        found = self.map(grown, parts)
-        for gradients, _ in found:
-            for parameter, gradient in zip(parameters, gradients, strict=True):
+        if self._world.size == 1:
+            found = self._threads(grown, parts)
+            for gradients, _ in found:
+                _add(gradients, parameters)
+            return [said for _, said in found]
+        mine = self._share_of(grown, parts)
+        _add(self._summed([gradients for gradients, _ in mine], parameters), parameters)
+        return self._of_all([said for _, said in mine], len(parts))
+
+    def _share_of(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+        """`work` of this process's parts; where it would have fewer than another, it does one for nothing."""
+        mine = list(parts[self._world.rank :: self._world.size])
+        idle = -(-len(parts) // self._world.size) - len(mine) if self._in_step else 0
+        return self._threads(work, [*mine, *parts[:idle]])[: len(mine)]
+
+    def _of_all(self, mine: list[R], count: int) -> list[R]:
+        found = self._world.gather(mine)
+        return [found[n % self._world.size][n // self._world.size] for n in range(count)]
+
+    def _summed(
+        self, found: Sequence[Sequence[Tensor | None]], parameters: Sequence[nn.Parameter]
+    ) -> list[Tensor | None]:
+        """Over all parts of all processes; None for what no part used: an optimiser leaves that alone."""
+        sums = [torch.zeros_like(p) for p in parameters]
+        used = torch.zeros(len(parameters))
+        for gradients in found:
+            for n, gradient in enumerate(gradients):
                 if gradient is not None:
-                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-        return [said for _, said in found]
+                    sums[n] += gradient
+                    used[n] = 1.0
+        self._world.add([*sums, used])
+        return [total if there > 0 else None for total, there in zip(sums, used, strict=True)]
+
+
+def _add(gradients: Sequence[Tensor | None], parameters: Sequence[nn.Parameter]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)

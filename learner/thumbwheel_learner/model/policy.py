@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from thumbwheel_learner.distributed.shard import shard_blocks
+from thumbwheel_learner.distributed.world import ALONE, World
 from thumbwheel_learner.model.adapters import BadAdapter, read_adapter, write_adapter
-from thumbwheel_learner.model.blocks import Blocks, Reached
+from thumbwheel_learner.model.blocks import Blocks, Reached, stack_of
 from thumbwheel_learner.model.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
 from thumbwheel_learner.model.parallel import SideBySide
 from thumbwheel_learner.model.recompute import forward_and_again
@@ -49,13 +51,26 @@ class PolicyModel:
     """The base with its adapters; an adapter is chosen with `using`, nothing is ever merged."""
 
     def __init__(
-        self, base: PreTrainedModel, tokens: ChatTokenizer, *, memory: Memory, seed: int, workers: int = 1
+        self,
+        base: PreTrainedModel,
+        tokens: ChatTokenizer,
+        *,
+        memory: Memory,
+        seed: int,
+        workers: int = 1,
+        world: World = ALONE,
+        shard: bool = False,
     ) -> None:
-        """Take over a model whose dropout is off; raises `UnsuitableModel`."""
+        """Take over a model whose dropout is off; raises `UnsuitableModel`.
+
+        `shard` spreads the base over the processes of `world`, which all make their own `PolicyModel` of it.
+        """
         self.base: Any = base
         self.tokens = tokens
         self.memory = memory
-        self.side_by_side = SideBySide(workers)
+        self.world = world
+        shard = shard and world.size > 1
+        self.side_by_side = SideBySide(1 if shard else workers, world, in_step=shard)
         self.hidden_size = int(self.base.config.get_text_config().hidden_size)
         self._active = Active()
         self._configs: dict[str, LoraConfig] = {}
@@ -64,6 +79,8 @@ class PolicyModel:
         self.base.eval()
         self.layers: dict[str, LoraLinear] = wrap_linears(base, self._active)
         self._body: Any = self.base.base_model
+        if shard:
+            self._shard(base)
         self.blocks = Blocks(base)
         self._head: Any = self.base.get_output_embeddings()
         self._chunk = memory.chunk(len(self._head.weight))
@@ -73,6 +90,12 @@ class PolicyModel:
         self._resumes: dict[int, bool] = {}
         self._check_split()
         self.shares_prompts = self._reads_prompts_once()
+
+    def _shard(self, base: PreTrainedModel) -> None:
+        _, blocks = stack_of(base)
+        if not blocks:
+            raise UnsuitableModel(f"{type(base).__name__} has no stack of blocks to spread over processes")
+        shard_blocks(blocks, self.world.size)
 
     def rate(self, learning_rate: float) -> float:
         """A learning rate that suits an adapter on a model of width 192, for this model: smaller as it is wider.
@@ -100,7 +123,7 @@ class PolicyModel:
 
     def load(self, name: str, folder: Path) -> None:
         """An adapter from a PEFT folder, under `name`; raises `BadAdapter` when it does not fit this base."""
-        weights, config = read_adapter(folder)
+        weights, config = self.world.from_first(lambda: read_adapter(folder))
         self.put(name, weights, config, where=str(folder))
 
     def put(self, name: str, weights: dict[str, tuple[Tensor, Tensor]], config: LoraConfig, *, where: str) -> None:
@@ -128,7 +151,8 @@ class PolicyModel:
     def save(self, name: str, folder: Path) -> Path:
         """Write an adapter as a PEFT folder and return it."""
         transposed = any(layer.transposed for layer in self.layers.values())
-        write_adapter(folder, self.weights(name), self._configs[name], transposed=transposed)
+        weights, config = self.weights(name), self._configs[name]
+        self.world.from_first(lambda: write_adapter(folder, weights, config, transposed=transposed))
         return folder
 
     def start(self, name: str, folder: Path | None, config: LoraConfig) -> None:
@@ -152,6 +176,11 @@ class PolicyModel:
     def parameters(self, name: str) -> list[nn.Parameter]:
         """The trainable tensors of one adapter, in a fixed order."""
         return list(parameters_of(self.layers, name))
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Names of the adapters that this thread's passes apply now."""
+        return self._active.names
 
     @contextmanager
     def using(self, *names: str) -> Iterator[None]:
@@ -324,11 +353,14 @@ def load_policy(
     memory: Memory | None = None,
     workers: int = 1,
     chat_template: str | None = None,
+    world: World = ALONE,
+    shard: bool = False,
 ) -> PolicyModel:
     """Load a checkpoint folder once; code inside the checkpoint is never run.
 
     Without a `dtype` the base is exact (float32) on the CPU and bfloat16 elsewhere; adapters and heads are float32.
-    `workers` threads train side by side; `chat_template` replaces the tokenizer's own.
+    `workers` threads train side by side; `chat_template` replaces the tokenizer's own. Every process of `world`
+    loads it, and with `shard` keeps its share of it.
 
     Raises `UnsuitableModel`, `tokens.NoEndToken`, and what transformers raises for a folder that is no checkpoint.
     """
@@ -344,6 +376,8 @@ def load_policy(
         memory=memory or Memory(),
         seed=seed,
         workers=workers,
+        world=world,
+        shard=shard,
     )
 
 

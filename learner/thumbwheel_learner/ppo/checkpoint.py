@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from thumbwheel_learner.distributed.world import ALONE, World
 from thumbwheel_learner.ppo.state import Experience, PpoRun
 
 STATE, EXPERIENCE = "checkpoint.pt", "experience.pt"
@@ -33,6 +34,8 @@ class Checkpoint:
     folder: Path
     fingerprint: str
     """What another run would have to agree on to go on from here."""
+    world: World = ALONE
+    """Its first process alone has the files."""
 
     def save(self, run: PpoRun) -> None:
         """Replace the state on disk by the run's."""
@@ -74,12 +77,19 @@ class Checkpoint:
 
     def _read(self, name: str) -> dict[str, Any] | None:
         file = self.folder / name
-        if not file.is_file():
-            return None
-        saved: dict[str, Any] = torch.load(file, weights_only=True)
-        return saved["content"] if saved["fingerprint"] == self.fingerprint else None
+
+        def read() -> dict[str, Any] | None:
+            if not file.is_file():
+                return None
+            saved: dict[str, Any] = torch.load(file, weights_only=True)
+            return saved["content"] if saved["fingerprint"] == self.fingerprint else None
+
+        return self.world.from_first(read)
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
+        self.world.from_first(lambda: self._replace(name, content))
+
+    def _replace(self, name: str, content: dict[str, Any]) -> None:
         file = self.folder / name
         temporary = file.with_suffix(".tmp")
         with temporary.open("wb") as out:

@@ -5,8 +5,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.ppo.state import POLICY, REFERENCE, Experience, PpoConfig, PpoRun
@@ -40,6 +42,17 @@ def check_rollouts(rollouts: Sequence[Rollout], wanted: int) -> None:
             raise BrokenRollout(f"answer {n}: a log-probability is not finite")
 
 
+class _Seen(NamedTuple):
+    """What the models make of a group of answers, padded [B, A]."""
+
+    logprobs: Tensor
+    reference: Tensor
+    kl: Tensor
+    values: Tensor
+    states: list[Tensor]
+    entropy: float
+
+
 @torch.no_grad()
 def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) -> Experience:
     """Log-probabilities, values and features of fresh answers, in one pass per adapter, batched by length."""
@@ -59,20 +72,29 @@ def observe(run: PpoRun, prompts: list[list[int]], rollouts: Sequence[Rollout]) 
         states=[torch.empty(0)] * len(answers),
     )
 
-    def look(group: list[int]) -> float:
-        batch, rows = out.batch(group, model), torch.tensor(group)[:, None]
-        columns, targets = torch.arange(batch.mask.shape[1])[None, :], batch.targets.to(model.device)
+    def look(group: list[int]) -> _Seen:
+        batch = out.batch(group, model)
+        targets = batch.targets.to(model.device)
         states, reference_states = model.states_under([POLICY], batch), model.states_under([REFERENCE], batch)
         compared = model.compare(states, reference_states, targets, config.temperature)
-        out.logprobs[rows, columns] = batch.unflatten(compared.scores.logprobs.cpu())
-        out.reference[rows, columns] = batch.unflatten(compared.other.cpu())
-        out.kl[rows, columns] = batch.unflatten(compared.kl.cpu())
-        out.values[rows, columns] = batch.unflatten(run.values(batch, reference_states).cpu())
-        for i, answer_states in zip(group, reference_states.split([len(answers[i]) for i in group]), strict=True):
-            out.states[i] = answer_states
-        return float(compared.scores.entropy.sum())
+        return _Seen(
+            logprobs=batch.unflatten(compared.scores.logprobs.cpu()),
+            reference=batch.unflatten(compared.other.cpu()),
+            kl=batch.unflatten(compared.kl.cpu()),
+            values=batch.unflatten(run.values(batch, reference_states).cpu()),
+            states=list(reference_states.split([len(answers[i]) for i in group])),
+            entropy=float(compared.scores.entropy.sum()),
+        )
 
-    entropy = sum(model.side_by_side.map(look, out.parts(range(len(answers)), config.batch_tokens)))
+    groups = out.parts(range(len(answers)), config.batch_tokens)
+    seen = model.side_by_side.map(look, groups)
+    for group, its in zip(groups, seen, strict=True):
+        rows, columns = torch.tensor(group)[:, None], torch.arange(its.kl.shape[1])[None, :]
+        out.logprobs[rows, columns], out.reference[rows, columns] = its.logprobs, its.reference
+        out.kl[rows, columns], out.values[rows, columns] = its.kl, its.values
+        for i, states in zip(group, its.states, strict=True):
+            out.states[i] = states
+    entropy = sum(its.entropy for its in seen)
     for i, rollout in enumerate(rollouts):
         out.behaviour[i, : len(rollout.logprobs)] = torch.tensor(rollout.logprobs)
     out.entropy = entropy / float(out.mask.sum())

@@ -80,9 +80,11 @@ def train_ppo(
     usable = [list(p) for p in prompts if 0 < len(p) <= config.max_prompt]
     if not usable:
         raise NothingToPractise(f"none of {len(prompts)} logged prompts has at most {config.max_prompt} tokens")
-    work.mkdir(parents=True, exist_ok=True)
+    world = model.world
+    world.from_first(lambda: work.mkdir(parents=True, exist_ok=True))
     run = PpoRun(model, start, config)
-    checkpoint = Checkpoint(work, _fingerprint(start, reward, usable, config))
+    fingerprint = world.from_first(lambda: _fingerprint(start, reward, usable, config))
+    checkpoint = Checkpoint(work, fingerprint, world)
     checkpoint.restore(run)
     _show(run, tripwire, work)
     while run.iteration < config.iterations and run.stopped is None:
@@ -93,7 +95,7 @@ def train_ppo(
         detail = f"iteration {run.iteration}/{config.iterations}, reward {last['reward']:+.2f}, KL {last['kl']:.2f}"
         progress("ppo", run.iteration / config.iterations, detail)
     model.save(POLICY, folder)
-    shutil.rmtree(work / "candidates", ignore_errors=True)
+    world.from_first(lambda: shutil.rmtree(work / "candidates", ignore_errors=True))
     measured = [h for h in run.history if h["kl"] <= config.kl_budget] or run.history
     return folder, PpoReport(
         iterations=run.iteration,
@@ -116,7 +118,7 @@ def _show(run: PpoRun, tripwire: Tripwire | None, work: Path) -> None:
         good = tripwire.good()
         run.model.load(POLICY, good.folder)
         run.history.append(run.history[good.iteration] | {"answers": 0.0, "kept": float(good.iteration)})
-    shutil.rmtree(work / "shown", ignore_errors=True)
+    run.model.world.from_first(lambda: shutil.rmtree(work / "shown", ignore_errors=True))
 
 
 def _fingerprint(start: Path | None, reward: AnswerScorer, prompts: list[list[int]], config: PpoConfig) -> str:
@@ -157,7 +159,7 @@ def _iterate(
     run.controller.update(metrics["kl"], len(experience.answers))
     run.iteration, run.updates = run.iteration + 1, Updates()
     run.history.append(metrics | {"update_s": time.monotonic() - began})
-    _forget_old_candidates(checkpoint.folder, run.iteration)
+    run.model.world.from_first(lambda: _forget_old_candidates(checkpoint.folder, run.iteration))
 
 
 def _gather(

@@ -155,7 +155,7 @@ def step_kl_of(run: PpoRun, experience: Experience, weights: Tensor, group: list
     parts = experience.parts(group, run.config.step_tokens)
     total = int(experience.mask[group].sum())
     with torch.no_grad():
-        told = [minibatch_loss(run, experience, part, weights)[1]["step_kl"] for part in parts]
+        told = run.model.side_by_side.map(lambda p: minibatch_loss(run, experience, p, weights)[1]["step_kl"], parts)
     return sum(kl * int(experience.mask[part].sum()) / total for kl, part in zip(told, parts, strict=True))
 
 

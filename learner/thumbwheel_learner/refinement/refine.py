@@ -100,7 +100,7 @@ def refine(
     )
     found = [Refined(request=r, answers=distinct(r, answers)) for r, answers in zip(asked, said, strict=True)]
     found = [one for one in found if one.answers]
-    write_atomically(folder / "refined.json", msgspec.json.encode(found))
+    model.world.from_first(lambda: write_atomically(folder / "refined.json", msgspec.json.encode(found)))
     figures = {"taught": len(taught), "asked": len(asked), "answered": len(found), "training": report.as_dict()}
     return found, figures
 

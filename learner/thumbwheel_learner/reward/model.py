@@ -199,10 +199,13 @@ class RewardModel:
         return digest.hexdigest()
 
     def save(self, folder: Path) -> Path:
-        """Write heads, members (PEFT folders) and description, the description last."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write members (PEFT folders), heads and description, the description last."""
         for k, name in enumerate(self.names):
             self.model.save(name, folder / f"member_{k}")
+        self.model.world.from_first(lambda: self._save_heads(folder))
+        return folder
+
+    def _save_heads(self, folder: Path) -> None:
         tensors = {"head": self.head, "prior": self.prior, "thumb_bias": self.thumb_bias, "cutpoints": self.cutpoints}
         tensors |= {"likelihood_head": self.likelihood_head, "center": self.center}
         tensors |= {"likelihood_mean": self.scaling.mean, "likelihood_std": self.scaling.std}
@@ -211,7 +214,6 @@ class RewardModel:
         temporary = folder / f".{DESCRIPTION}"
         temporary.write_text(json.dumps(described, indent=2) + "\n")
         temporary.rename(folder / DESCRIPTION)
-        return folder
 
 
 def _mean_over_answers(hidden: Tensor, batch: Batch) -> Tensor:
@@ -225,9 +227,8 @@ def _mean_over_answers(hidden: Tensor, batch: Batch) -> Tensor:
 def load_reward(model: PolicyModel, folder: Path, *, prefix: str = "reward") -> RewardModel:
     """Put a saved reward model on the base; raises `BadAdapter` when the folder is incomplete or of another base."""
     try:
-        described: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text())
+        described, tensors = model.world.from_first(lambda: _read(folder))
         reward = RewardModel(model, RewardConfig(**described["config"]), prefix)
-        tensors = load_file(folder / HEADS)
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise BadAdapter(f"{folder}: not a reward model: {error}") from error
     for k, name in enumerate(reward.names):
@@ -243,3 +244,7 @@ def load_reward(model: PolicyModel, folder: Path, *, prefix: str = "reward") -> 
     reward.temperature = float(described["temperature"])
     reward.report = described["report"]
     return reward
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    return json.loads((folder / DESCRIPTION).read_text()), load_file(folder / HEADS)

@@ -4,41 +4,41 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
 from thumbwheel_learner.dataset.examples import LoggedPrompt, Snapshot, as_sent
-from thumbwheel_learner.gate.evaluate import judge_gate
-from thumbwheel_learner.gate.exam import make_exam
-from thumbwheel_learner.gate.judge import Judge, train_judge
-from thumbwheel_learner.gate.tripwire import tripwire_of
+from thumbwheel_learner.distributed.crew import Crew, Job
+from thumbwheel_learner.distributed.world import GroupBroken
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
-from thumbwheel_learner.ppo.train import NothingToPractise, train_ppo
-from thumbwheel_learner.progress import Progress
-from thumbwheel_learner.refinement.refine import Refined, demonstrations_of, pairs_of, read_refined, refine
-from thumbwheel_learner.reward.labels import Evidence, Item, Row, split_evidence
-from thumbwheel_learner.reward.model import load_reward
-from thumbwheel_learner.reward.training import TooFewLabels, train_reward
+from thumbwheel_learner.ppo.train import NothingToPractise
+from thumbwheel_learner.refinement.refine import Refined, pairs_of, read_refined
+from thumbwheel_learner.reward.labels import Evidence, Item, split_evidence
+from thumbwheel_learner.reward.training import TooFewLabels
 from thumbwheel_learner.rlaif.labelling import Labelling, items_of_labelled
 from thumbwheel_learner.rollouts.engine import RolloutEngine
 from thumbwheel_learner.rollouts.served import RolloutFailed, RolloutRefused
 from thumbwheel_learner.runs.evidence import not_shown
+from thumbwheel_learner.runs.jobs import Judging, compare, learn_demonstrations, learn_reward, practise, write_anew
 from thumbwheel_learner.runs.plan import Recipe
-from thumbwheel_learner.runs.publish import Provenance, Publisher
+from thumbwheel_learner.runs.provenance import provenance, reasons
+from thumbwheel_learner.runs.publish import Publisher
 from thumbwheel_learner.runs.run import RunInterrupted
 from thumbwheel_learner.runs.stage import Stage, StageInput, StageOutcome
-from thumbwheel_learner.sft import NoDemonstrations, demo_rows, train_sft
+from thumbwheel_learner.sft import NoDemonstrations, demo_rows
 from thumbwheel_learner.store.runs import gates_before, keep_reward_model, reward_model, spare_reward_models
 from thumbwheel_learner.store.tables import RewardModelRow
 from thumbwheel_learner.voters.weigh import Weighing, weigh, without_held
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 REWARD_MODELS = "reward_models"
 ADAPTER = "adapter"
 
@@ -52,12 +52,14 @@ class Workshop:
     base: str
     """Fingerprint of the base model."""
     model: Callable[[], PolicyModel]
-    """The one base model in memory, loaded at the first call."""
+    """The one base model in memory, loaded at the first call, in all processes of the crew."""
     rollouts: Callable[[PolicyModel], AbstractContextManager[RolloutEngine]]
     publisher: Publisher
     recipe: Recipe
     labelling: Labelling | None = None
     """Asks a language model for labels beside people's; None: nobody is asked."""
+    crew: Crew = field(default_factory=Crew)
+    """The processes that train; by default this one alone."""
 
     def stages(self) -> dict[str, Stage]:
         """By name, for a `Runner`."""
@@ -83,18 +85,16 @@ class Workshop:
         if "sft" not in given.stages:
             return StageOutcome(result={"skipped": "this run has no SFT to learn from refined answers"})
         heard, _ = self.heard(self.evidence(given).training)
-        model = self.model()
+        job = partial(
+            write_anew,
+            start=given.parent.adapter,
+            snapshot=heard,
+            config=self.recipe.refinement,
+            folder=given.folder,
+        )
         try:
-            with self._rollouts(model) as engine:
-                _, figures = refine(
-                    model,
-                    given.parent.adapter,
-                    heard,
-                    engine,
-                    self.recipe.refinement,
-                    given.folder,
-                    progress=_as("refine", given.progress),
-                )
+            with self._rollouts(self.model()) as engine:
+                figures = self._together(job, given, engine)
         except NoDemonstrations as error:
             return StageOutcome(result={"skipped": str(error)}, reason=str(error))
         return StageOutcome(result={"folder": "refine", **figures})
@@ -112,14 +112,16 @@ class Workshop:
         reward_id = f"rm-{given.run_id.removeprefix('run-')}"
         folder = self.data / REWARD_MODELS / reward_id
         try:
-            _, report = train_reward(
-                self.model(),
-                snapshot,
-                self.recipe.reward,
-                folder,
-                weights=voters.weights,
-                extra=extra,
-                progress=given.progress,
+            report = self._together(
+                partial(
+                    learn_reward,
+                    snapshot=snapshot,
+                    config=self.recipe.reward,
+                    folder=folder,
+                    weights=voters.weights,
+                    extra=extra,
+                ),
+                given,
             )
         except TooFewLabels as error:
             return StageOutcome(result={"skipped": str(error), **said}, reason=str(error))
@@ -150,30 +152,23 @@ class Workshop:
     def sft(self, given: StageInput) -> StageOutcome:
         """Teach the live policy what people say should have been said."""
         training, _ = self.heard(self.evidence(given).training)
-        model, config = self.model(), self.recipe.sft
-        refined = self._worth_learning(given, refined_in(given))
+        refined = refined_in(given)
+        found = self._reward_for_ppo(given) if refined else "nothing was refined"
+        job = partial(
+            learn_demonstrations,
+            start=given.parent.adapter,
+            snapshot=training,
+            config=self.recipe.sft,
+            folder=given.folder / ADAPTER,
+            refined=refined,
+            refinement=self.recipe.refinement,
+            reward=None if isinstance(found, str) else self.data / found["folder"],
+        )
         try:
-            _, report = train_sft(
-                model,
-                given.parent.adapter,
-                training,
-                config,
-                given.folder / ADAPTER,
-                extra=refined,
-                progress=given.progress,
-            )
+            report, learned = self._together(job, given)
         except NoDemonstrations as error:
             return StageOutcome(result={"skipped": str(error)}, reason=str(error))
-        return StageOutcome(result={ADAPTER: f"sft/{ADAPTER}", "refined": len(refined), **report.as_dict()})
-
-    def _worth_learning(self, given: StageInput, refined: Sequence[Refined]) -> list[Row]:
-        """Refined answers that this run's reward model prefers; none without one that is better than chance."""
-        found = self._reward_for_ppo(given) if refined else "nothing was refined"
-        if isinstance(found, str):
-            return []
-        model, config = self.model(), self.recipe
-        scorer = load_reward(model, self.data / found["folder"])
-        return demonstrations_of(refined, scorer, model.tokens, config.refinement, config.sft.max_length)
+        return StageOutcome(result={ADAPTER: f"sft/{ADAPTER}", "refined": learned, **report.as_dict()})
 
     def ppo(self, given: StageInput) -> StageOutcome:
         """Practise on logged prompts against the reward model, unless that is no better than chance.
@@ -188,23 +183,20 @@ class Workshop:
         prompts = prompts_to_practise(model.tokens, evidence.training.prompts)
         heard, _ = self.heard(evidence.training)
         rows = demo_rows(heard, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
-        judge = self.judge(given, lambda stage, share, detail: given.progress("ppo", 0.0, f"judge: {detail}"))
-        reward = load_reward(model, self.data / found["folder"])
+        job = partial(
+            practise,
+            start=given.trained_adapter() or given.parent.adapter,
+            reward=self.data / found["folder"],
+            prompts=prompts,
+            config=config,
+            judging=self.judging(given)[0],
+            folder=given.folder / ADAPTER,
+            work=given.folder / "work",
+            demonstrations=rows,
+        )
         try:
             with self._rollouts(model) as engine:
-                _, report = train_ppo(
-                    model,
-                    given.trained_adapter() or given.parent.adapter,
-                    reward,
-                    prompts,
-                    engine,
-                    config,
-                    given.folder / ADAPTER,
-                    work=given.folder / "work",
-                    demonstrations=rows,
-                    tripwire=tripwire_of(judge, reward, prompts, engine, self.recipe.gate, given.folder / "work"),
-                    progress=given.progress,
-                )
+                report = self._together(job, given, engine)
         except NothingToPractise as error:
             return StageOutcome(result={"skipped": str(error)}, reason=str(error))
         shutil.rmtree(given.folder / "work", ignore_errors=True)
@@ -220,42 +212,21 @@ class Workshop:
             said = [f"{stage}: {result['skipped']}" for stage, result in given.results.items() if "skipped" in result]
             reason = "no policy was trained" + (f" ({'; '.join(said)})" if said else "")
             return StageOutcome(result={}, state="halted", reason=reason)
-        model, config, evidence = self.model(), self.recipe.gate, self.evidence(given)
-        first, second = _half(given.progress, 0.0), _half(given.progress, 0.5)
-        judging, weighing = self.heard(evidence.judge)
-        judge, turn = self.judge(given, first), gates_before(self.engine, given.run_id)
-        exam = make_exam(model, judging, config, turn)
-        with self._rollouts(model) as engine:
-            verdict = judge_gate(
-                model,
-                given.parent.adapter,
-                candidate,
-                judge,
-                exam,
-                engine,
-                config,
-                disjoint=evidence.disjoint,
-                turn=turn,
-                progress=second,
-            )
+        judging, voters = self.judging(given)
+        turn = gates_before(self.engine, given.run_id)
+        job = partial(compare, judging=judging, live=given.parent.adapter, candidate=candidate, turn=turn)
+        with self._rollouts(self.model()) as engine:
+            verdict = self._together(job, given, engine)
         reason = "; ".join(verdict.reasons)
-        result = verdict.as_dict() | {"voters": weighing.as_dict()}
+        result = verdict.as_dict() | {"voters": voters.as_dict()}
         return StageOutcome(result=result, state=None if verdict.accepted else "rejected", reason=reason)
 
-    def judge(self, given: StageInput, progress: Progress) -> Judge | None:
-        """The run's judge: trained by the first stage that asks for it, read by the others; None without labels."""
-        config, evidence = self.recipe.gate, self.evidence(given)
+    def judging(self, given: StageInput) -> tuple[Judging, Weighing]:
+        """What the run's judge is made of, for whichever stage asks for it first."""
+        evidence = self.evidence(given)
         (training, _), (judging, weighing) = self.heard(evidence.training), self.heard(evidence.judge)
-        return train_judge(
-            self.model(),
-            Evidence(training, judging, evidence.disjoint),
-            config.judge,
-            given.run_folder / "judge",
-            resamples=config.resamples,
-            seed=config.seed,
-            weights=weighing.weights,
-            progress=progress,
-        )
+        heard = Evidence(training, judging, evidence.disjoint)
+        return Judging(heard, weighing.weights, self.recipe.gate, given.run_folder / "judge"), weighing
 
     def publish(self, given: StageInput) -> StageOutcome:
         """Offer the accepted policy under a version of its own."""
@@ -263,7 +234,7 @@ class Workshop:
         if adapter is None:
             return StageOutcome(result={}, state="halted", reason="no policy was trained")
         version = self.publisher.publish(given.run_id, adapter, provenance(given, self.base))
-        return StageOutcome(result={"version": version}, state="published", reason="; ".join(_reasons(given)))
+        return StageOutcome(result={"version": version}, state="published", reason="; ".join(reasons(given)))
 
     def _reward_for_ppo(self, given: StageInput) -> Mapping[str, Any] | str:
         """This run's reward model, else the newest one; or why there can be no PPO."""
@@ -278,6 +249,13 @@ class Workshop:
         if found["sees"] != "training" or found["base"] != self.base:
             return f"{found['id']} cannot be used here (it saw the judge's labels, or another base); train it anew"
         return not_shown(found) or found
+
+    def _together(self, job: Job[R], given: StageInput, engine: RolloutEngine | None = None) -> R:
+        """A job in every process of the crew; one that is lost interrupts the run, which goes on with a new crew."""
+        try:
+            return self.crew.do(job, self.model(), engine, given.progress)
+        except GroupBroken as error:
+            raise RunInterrupted(str(error)) from error
 
     @contextmanager
     def _rollouts(self, model: PolicyModel) -> Iterator[RolloutEngine]:
@@ -300,36 +278,3 @@ def refined_in(given: StageInput) -> list[Refined]:
 def prompts_to_practise(tokens: ChatTokenizer, prompts: Sequence[LoggedPrompt]) -> list[list[int]]:
     """Logged prompts as token ids, those that were redacted left out."""
     return [p.prompt_token_ids or tokens.prompt_ids(p.messages) for p in as_sent(prompts)]
-
-
-def provenance(given: StageInput, base: str) -> Provenance:
-    """Everything a version's manifest says of its origin."""
-    verdict = unnamed(given.results.get("gate", {}))
-    trained = {stage: dict(given.results[stage]) for stage in ("sft", "ppo") if stage in given.results}
-    return Provenance(
-        parent=given.parent.version,
-        base_model=base,
-        snapshot=dict(given.snapshot_facts),
-        reward_model=unnamed(given.results.get("reward", {"id": given.results.get("ppo", {}).get("reward_model")})),
-        metrics={"kl_to_base": verdict.get("kl_base"), "kl_to_parent": verdict.get("kl"), **trained},
-        verdict=verdict,
-    )
-
-
-def unnamed(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's result without the voters it names: a manifest travels further than a run's detail."""
-    return {name: value for name, value in result.items() if name != "voters"}
-
-
-def _as(name: str, progress: Progress) -> Progress:
-    """Progress under another stage's name, whatever the algorithm calls its own."""
-    return lambda stage, share, detail: progress(name, share, detail)
-
-
-def _half(progress: Progress, start: float) -> Progress:
-    """Half of the gate's progress bar, whatever the algorithm calls its own stage."""
-    return lambda stage, share, detail: progress("gate", start + share / 2, detail)
-
-
-def _reasons(given: StageInput) -> list[str]:
-    return list(given.results.get("gate", {}).get("reasons", []))

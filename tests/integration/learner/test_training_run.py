@@ -117,19 +117,21 @@ class Desk:
             self.stop_at = None
             raise Stopped("please")
 
-    def runner(self, model: PolicyModel) -> Runner:
-        """As a new process would make it, with a model of its own."""
-        fingerprint = base_fingerprint(self.base)
-        workshop = Workshop(
+    def workshop(self, model: PolicyModel) -> Workshop:
+        """The stages on a model that also samples."""
+        return Workshop(
             engine=self.engine,
             data=self.data,
-            base=fingerprint,
+            base=base_fingerprint(self.base),
             model=lambda: model,
-            rollouts=lambda policy: contextlib.nullcontext(TransformersSampler(policy)),
+            rollouts=lambda _: contextlib.nullcontext(TransformersSampler(model)),
             publisher=Publisher(self.engine, self.bus, store=self.store, key=KEY, promote="auto"),
             recipe=RECIPE,
         )
-        plan = RunPlan(data=self.data, base=fingerprint, min_labels=50, max_prompts=1000, keys=NoKeys())
+
+    def runner(self, workshop: Workshop) -> Runner:
+        """As a new process would make it."""
+        plan = RunPlan(data=self.data, base=workshop.base, min_labels=50, max_prompts=1000, keys=NoKeys())
         live = lambda: Parent("base", None)  # noqa: E731
         return Runner(self.engine, plan, workshop.stages(), live=live, progress=self.progress)
 
@@ -146,8 +148,8 @@ def test_feedback_becomes_a_signed_artifact_though_the_learner_stops_in_the_midd
     people(desk.engine, model)
     desk.stop_at = ("ppo", 0.5)
     with pytest.raises(Stopped):
-        desk.runner(model).start(trigger="now", stages=("reward", "sft", "ppo"))
-    row = desk.runner(load_policy(desk.base)).resume()
+        desk.runner(desk.workshop(model)).start(trigger="now", stages=("reward", "sft", "ppo"))
+    row = desk.runner(desk.workshop(load_policy(desk.base))).resume()
     assert row is not None
     assert (row.state, row.attempts) == ("published", 2), (row.reason, row.detail)
     assert row.version is not None

@@ -21,7 +21,8 @@ from thumbwheel_learner.rlaif.labeler import LabelerAway
 from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
 from thumbwheel_learner.runs.plan import recipe_of
 from thumbwheel_learner.runs.stage import Parent, StageInput
-from thumbwheel_learner.runs.stages import Workshop, provenance
+from thumbwheel_learner.runs.provenance import provenance
+from thumbwheel_learner.runs.stages import Workshop
 from thumbwheel_learner.settings import Training
 from thumbwheel_learner.store.runs import (
     add_result,

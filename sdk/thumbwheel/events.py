@@ -365,10 +365,9 @@ def topic_and_key(event: Event) -> tuple[Topic, str]:
             return TURNS, event.conversation_id
         case FeedbackRecorded() | FeedbackSealed():
             return FEEDBACK, event.feedback_id
-        case PersonErased():
-            return ERASURES, event.erasure_id
-        case ErasureApplied():
-            return ERASURES, f"applied/{event.erasure_id}"
+        case PersonErased() | ErasureApplied():
+            prefix = "applied/" if isinstance(event, ErasureApplied) else ""
+            return ERASURES, f"{prefix}{event.erasure_id}"
         case ReviewAsked() | ReviewWithdrawn():
             return REVIEWS, event.review_id
         case PolicyPublished():

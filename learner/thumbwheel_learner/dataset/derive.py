@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from thumbwheel.events import DEFAULT_TENANT, Envelope, FeedbackRecorded, TurnCompleted
+from thumbwheel.events import DEFAULT_TENANT, Envelope, FeedbackRecorded, ReviewMark, TurnCompleted
 from thumbwheel.types import Comparison, Correction, Demonstration, Flag, Outcome, Rating, Thumb
 from thumbwheel_learner.dataset.examples import Demo, Judged, LoggedPrompt, Messages, Pair
 
@@ -23,6 +23,8 @@ class _Where(NamedTuple):
     created_ms: int
     event_id: str
     source: str
+    review_id: str | None
+    random_slice: bool
 
 
 def from_feedback(envelope: Envelope, event: FeedbackRecorded, answer_of: AnswerOf) -> Iterator[Pair | Judged | Demo]:
@@ -105,6 +107,8 @@ def _where(envelope: Envelope, event: FeedbackRecorded) -> _Where:
         created_ms=event.created_ms,
         event_id=envelope.event_id,
         source=event.feedback.source,
+        review_id=event.review.review_id if isinstance(event.review, ReviewMark) else None,
+        random_slice=isinstance(event.review, ReviewMark) and event.review.random,
     )
 
 

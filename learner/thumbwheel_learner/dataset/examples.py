@@ -25,6 +25,10 @@ class Pair(Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy_version: str | None = None
     tie: bool = False
     source: str = "human"
+    review_id: str | None = None
+    """The question that it answers, where somebody was asked."""
+    random_slice: bool = False
+    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
 class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +44,10 @@ class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_id: str
     policy_version: str | None = None
     source: str = "human"
+    review_id: str | None = None
+    """The question that it answers, where somebody was asked."""
+    random_slice: bool = False
+    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
 class Demo(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,6 +61,10 @@ class Demo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_ms: int
     event_id: str
     source: str = "human"
+    review_id: str | None = None
+    """The question that it answers, where somebody was asked."""
+    random_slice: bool = False
+    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
 class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -73,7 +73,10 @@ class Runner:
         live: Callable[[], Parent],
         progress: Progress,
     ) -> None:
-        """`stages` maps reward, sft, ppo, gate and publish to what does them; `live` tells the parent of a new run."""
+        """`stages` maps reward, sft, ppo, gate and publish to what does them, and questions where people are asked.
+
+        `live` tells the parent of a new run.
+        """
         self._engine = engine
         self._plan = plan
         self._stages = stages
@@ -140,7 +143,7 @@ class Runner:
         for stage in STAGES[1:]:
             if outcome.state is not None:
                 return outcome
-            if stage in _LEAVE_OUT and stage not in asked:
+            if stage not in self._stages or (stage in _LEAVE_OUT and stage not in asked):
                 continue
             folder = self.folder(run.run_id) / stage
             done = outcome_of(folder)

@@ -11,8 +11,8 @@ from thumbwheel_learner.dataset.examples import Snapshot
 from thumbwheel_learner.files import write_atomically
 from thumbwheel_learner.progress import Progress
 
-STAGES = ("snapshot", "reward", "sft", "ppo", "gate", "publish")
-"""Every run goes through them in this order; reward, sft and ppo may be left out."""
+STAGES = ("snapshot", "reward", "questions", "sft", "ppo", "gate", "publish")
+"""Every run goes through them in this order; reward, sft, ppo and questions may be left out."""
 DONE = "done.json"
 
 

@@ -14,6 +14,7 @@ PAGE = ROOT / "docs" / "configuration.md"
 PREFIX = "THUMBWHEEL_"
 SERVICE = ROOT / "service" / "thumbwheel_service" / "settings.py"
 LEARNER = ROOT / "learner" / "thumbwheel_learner" / "settings.py"
+QUESTIONS = ROOT / "learner" / "thumbwheel_learner" / "questions" / "settings.py"
 LABELER = ROOT / "learner" / "thumbwheel_learner" / "rlaif" / "settings.py"
 ENGINE = ROOT / "service" / "thumbwheel_service" / "engine" / "options.py"
 
@@ -53,6 +54,7 @@ def page() -> str:
         ("Service: engine", "Passed on to vLLM.", engine_options()),
         ("Learner", "", settings_of(LEARNER, "Settings")),
         ("Learner: training", "0 keeps the algorithm's own default.", settings_of(LEARNER, "Training")),
+        ("Learner: questions to people", "", settings_of(QUESTIONS, "QuestionSettings")),
         ("Learner: labeler", "", settings_of(LABELER, "LabelerSettings")),
     ]
     return HEAD + "".join(section(title, text, list(rows)) for title, text, rows in sections)

@@ -27,7 +27,8 @@ from tests.serving import admin_key, alive, client
 
 from thumbwheel import internal, routes
 from thumbwheel.artifact import base_fingerprint, signing_key
-from thumbwheel.events import encode, topic_and_key, wrap
+from thumbwheel.events import ReviewAsked, encode, now_ms, topic_and_key, wrap
+from thumbwheel.sealed import ReviewTexts, seal_review
 from thumbwheel.types import Problem
 from thumbwheel_service.app import create_app
 from thumbwheel_service.http import PROBLEM_JSON, OpenAIError, speaks_openai
@@ -104,6 +105,11 @@ class RunningApp:
         self._wait(self._post("/v1/turns", body if name is None else body | {"user": name}))
         return body["conversation_id"]
 
+    def question(self) -> str:
+        """A question of the learner that nobody has answered; returns its id once the service has heard it."""
+        review_id = f"rv-{next(self._strangers)}"
+        return self._wait(self._ask(review_id))
+
     def document(self) -> dict[str, Any]:
         return self._wait(self._http.get("/docs/openapi.json")).json()
 
@@ -123,6 +129,33 @@ class RunningApp:
         await self._post("/v1/turns", {"messages": HELLO, "answers": ["Yes."], "user": "gone"})
         self.erasures.append((await self._http.delete("/v1/users/gone")).json()["erasure_id"])
 
+    async def _ask(self, review_id: str) -> str:
+        now = now_ms()
+        event = ReviewAsked(
+            review_id=review_id,
+            kind="judge",
+            conversation_id=self.conversations[0],
+            completion_id=self.completions[0],
+            acquisition="bald",
+            score=0.5,
+            random=False,
+            reward_model="rm-1",
+            asked_ms=now,
+            expires_ms=now + 600_000,
+            box=seal_review(review_id, ReviewTexts(), {}),
+        )
+        topic, key = topic_and_key(event)
+        await self._tell(internal.LogEntry(topic.name, key, f"{review_id}/asked", encode(wrap(event))))
+        while True:
+            page = (await self._http.get("/v1/reviews")).json()
+            if any(item["review_id"] == review_id for item in page["items"]):
+                return review_id
+            await asyncio.sleep(0.005)
+
+    async def _tell(self, entry: internal.LogEntry) -> None:
+        body, headers = internal.LogAppend([entry]), {"content-type": internal.MSGPACK}
+        await self._http.post("/internal/log", content=msgspec.msgpack.encode(body), headers=headers)
+
     async def _publish(self, base: Path) -> None:
         state = self._folder / "state"
         adapter, key = write_adapter(self._folder / "adapter"), signing_key(state / "signing.key")
@@ -130,9 +163,7 @@ class RunningApp:
         write_artifact(store, "v1", adapter, key, version="v1", base_model=base_fingerprint(base))
         event = published(store, "v1", promote="manual")
         topic, partition_key = topic_and_key(event)
-        body = internal.LogAppend([internal.LogEntry(topic.name, partition_key, "test/v1", encode(wrap(event)))])
-        headers = {"content-type": internal.MSGPACK}
-        await self._http.post("/internal/log", content=msgspec.msgpack.encode(body), headers=headers)
+        await self._tell(internal.LogEntry(topic.name, partition_key, "test/v1", encode(wrap(event))))
         for _ in range(1000):
             if (await self._http.get("/v1/policies/v1")).status_code == 200:
                 return
@@ -233,6 +264,8 @@ def make_wise(case: Case, app: RunningApp, wisdom: float) -> None:
         app.somebody(name="stranger")
     if case.method == "DELETE" and case.path == routes.CONVERSATION:
         known["conversation_id"] = app.somebody()
+    if case.path == routes.REVIEW_ANSWER:
+        known["review_id"] = app.question()
     for name in case.path_parameters or {}:
         case.path_parameters[name] = known[name]
     for name in list(case.query or {}):
@@ -255,6 +288,9 @@ def _make_body_wise(body: dict[str, Any], path: str, known: dict[str, str]) -> N
             body[name] = known[name]
     if "items" in body:
         body["items"] = [*body["items"][:3], {"kind": "rating", "value": 4, "completion_id": known["completion_id"]}]
+    if path == routes.REVIEW_ANSWER:
+        said = {"correction": "It left today."} if "correction" in body else {"value": "down"}
+        body |= {"value": None, "correction": None, "reasons": [], "comment": None, **said}
     if path.endswith("/rollback"):
         body["version"] = known["version"]
     body.pop("feedback_id", None)

@@ -15,14 +15,14 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from thumbwheel import failpoint
 from thumbwheel.bus import BusError, BusUnavailable, EventBus, EventConsumer, OffsetOutOfRange, Record, TopicPartition
-from thumbwheel.events import CONTROL, ERASURES, FEEDBACK, POLICIES, TURNS, now_ms
+from thumbwheel.events import CONTROL, ERASURES, FEEDBACK, POLICIES, REVIEWS, TURNS, now_ms
 from thumbwheel_learner.store.commit import REFUSED, Offsets, commit, commit_singly
 from thumbwheel_learner.store.examine import Accepted, ContractBroken, NewerSchema, Rejected, examine
 from thumbwheel_learner.store.ingest import OffsetMoved, stored_offset
 from thumbwheel_learner.store.session import reading
 
 log = logging.getLogger(__name__)
-TOPICS_READ = (TURNS.name, FEEDBACK.name, POLICIES.name, CONTROL.name, ERASURES.name)
+TOPICS_READ = (TURNS.name, FEEDBACK.name, POLICIES.name, CONTROL.name, ERASURES.name, REVIEWS.name)
 GROUP = "thumbwheel-learner"
 Batch = dict[TopicPartition, list[Record]]
 _AHEAD_SECONDS = 0.05
@@ -46,7 +46,7 @@ class Trouble(NamedTuple):
 
 
 class Consumer:
-    """Reads turns, feedback, policies and control into the store, exactly once in effect.
+    """Reads turns, feedback, policies, control and questions into the store, exactly once in effect.
 
     `step()` handles one poll; `run()` does so until told to stop, backing off (doubling up to `max_backoff_s`) while
     bus or store is away. An offset that is no longer on the bus is an alarm, never a jump. `on_trouble` hears of

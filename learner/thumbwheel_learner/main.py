@@ -23,6 +23,7 @@ from thumbwheel_learner.lock import exclusive
 from thumbwheel_learner.metrics import Metrics
 from thumbwheel_learner.model.base import resolve_base
 from thumbwheel_learner.processes import be_polite, lead_or_follow, loaded_once
+from thumbwheel_learner.questions.board import QuestionBoard
 from thumbwheel_learner.rollouts.served import ServiceRollouts, service_http
 from thumbwheel_learner.runs.live import live_parent
 from thumbwheel_learner.runs.publish import Publisher
@@ -103,6 +104,7 @@ class Parts:
             Forgetter(self.engine, self.bus, runs=settings.data / FOLDER, data=settings.data).apply,
             "an erasure is not seen through yet",
         )
+        self.telling = Woken(QuestionBoard(self.engine, self.bus).apply, "questions to people wait to be told")
         self.http = service_http(settings.url, admin_key)
         self.keys = ServiceKeys(self.http)
         self.consumer = Consumer(
@@ -124,9 +126,10 @@ class Parts:
     def learn(self, make_stages: StageMaker) -> None:
         """Consume, schedule and report until `stop` is set."""
         settings = self.settings
+        beside = {"announce": self.announcing, "forget": self.forgetting, "questions": self.telling}
         working = [
             threading.Thread(target=part.run, args=(self.stop,), name=name)
-            for name, part in (("consume", self.consumer), ("announce", self.announcing), ("forget", self.forgetting))
+            for name, part in {"consume": self.consumer, **beside}.items()
         ]
         schedule: Schedule | None = None
         with self.metrics.serve(settings.metrics_port):
@@ -142,8 +145,8 @@ class Parts:
                 self.stop.set()
                 if schedule is not None:
                     schedule.stop()
-                self.announcing.wake()
-                self.forgetting.wake()
+                for part in beside.values():
+                    part.wake()
                 for thread in working:
                     thread.join()
                 self.reporter.resting("stopped", "stopped")
@@ -204,6 +207,7 @@ class Parts:
             self.announcing.wake()
         if stored.records.get(ERASURES.name):
             self.forgetting.wake()
+            self.telling.wake()
 
     def _trouble(self, trouble: Trouble | None) -> None:
         self.metrics.trouble(trouble)
@@ -213,7 +217,7 @@ class Parts:
 def _real_stages(parts: Parts, crew: "Crew | None") -> Mapping[str, "Stage"]:
     """The algorithms on the real model, with rollouts on the serving engine; without a crew in this process alone."""
     from thumbwheel_learner.distributed.crew import Crew
-    from thumbwheel_learner.runs.plan import labelling_of, recipe_of
+    from thumbwheel_learner.runs.plan import asking_of, labelling_of, recipe_of
     from thumbwheel_learner.runs.stages import Workshop
 
     settings = parts.settings
@@ -242,6 +246,7 @@ def _real_stages(parts: Parts, crew: "Crew | None") -> Mapping[str, "Stage"]:
         publisher=parts.publisher,
         recipe=recipe_of(settings.training),
         labelling=labelling_of(settings.labeler, parts.engine, settings.data, parts.keys),
+        asking=asking_of(settings.questions, parts.engine, parts.keys, wake=parts.telling.wake),
     ).stages()
 
 

@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from thumbwheel.errors import ConfigurationError
+from thumbwheel_learner.questions.settings import ACQUISITIONS, QuestionSettings
 from thumbwheel_learner.rlaif.settings import LabelerSettings
 
 PREFIX = "THUMBWHEEL_"
@@ -137,6 +138,7 @@ class Settings:
     makes a dead letter of it, to be replayed after the upgrade."""
     training: Training = field(default_factory=Training)
     labeler: LabelerSettings = field(default_factory=LabelerSettings)
+    questions: QuestionSettings = field(default_factory=QuestionSettings)
 
     def __post_init__(self) -> None:
         fill = object.__setattr__
@@ -222,6 +224,7 @@ def from_environment(environment: Mapping[str, str] | None = None, *, default_mo
             Literal["pause", "set-aside"], _one_of(given, "NEWER_SCHEMA", ("pause", "set-aside"), "pause")
         ),
         training=_training(given),
+        questions=_questions(given),
         labeler=LabelerSettings(
             url=given.get("LABELER_URL", "").rstrip("/"),
             model=given.get("LABELER_MODEL", ""),
@@ -229,6 +232,19 @@ def from_environment(environment: Mapping[str, str] | None = None, *, default_mo
             principle=given.get("LABELER_PRINCIPLE", ""),
             pairs=_number(given, "LABELER_PAIRS", int, LabelerSettings.pairs),
         ),
+    )
+
+
+def _questions(given: Mapping[str, str]) -> QuestionSettings:
+    default = QuestionSettings()
+    acquisition = _one_of(given, "QUESTIONS_ACQUISITION", ACQUISITIONS, default.acquisition)
+    return QuestionSettings(
+        per_day=_number(given, "QUESTIONS_PER_DAY", int, default.per_day),
+        acquisition=cast(Any, acquisition),
+        random_share=_number(given, "QUESTIONS_RANDOM_SHARE", float, default.random_share, lowest=0.01, highest=1.0),
+        compare_share=_number(given, "QUESTIONS_COMPARE_SHARE", float, default.compare_share, highest=1.0),
+        expiry_hours=_number(given, "QUESTIONS_EXPIRY_HOURS", float, default.expiry_hours, lowest=0.01, highest=8760),
+        pool=_number(given, "QUESTIONS_POOL", int, default.pool, lowest=1),
     )
 
 

@@ -14,6 +14,7 @@ from thumbwheel.async_resources import (
     AsyncFeedbackResource,
     AsyncLearnerResource,
     AsyncPoliciesResource,
+    AsyncReviewsResource,
     AsyncTurnsResource,
 )
 from thumbwheel.calls import Call
@@ -65,6 +66,7 @@ class AsyncClient:
         self._owns_http = True
         self.feedback = AsyncFeedbackResource(self)
         self.turns = AsyncTurnsResource(self)
+        self.reviews = AsyncReviewsResource(self)
         self.policies = AsyncPoliciesResource(self)
         self.erasures = AsyncErasuresResource(self)
         self.learner = AsyncLearnerResource(self)

@@ -1,4 +1,4 @@
-"""What `AsyncClient` groups under `feedback`, `turns`, `policies`, `erasures` and `learner`."""
+"""What `AsyncClient` groups under `feedback`, `turns`, `reviews`, `policies`, `erasures` and `learner`."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Literal, Protocol, TypeVar, Unpack
@@ -196,6 +196,40 @@ class AsyncTurnsResource:
             cursor = page.next
             if cursor is None:
                 return
+
+
+class AsyncReviewsResource:
+    """What the learner would like to know. All methods raise `ApiError` and `ConnectionFailed`."""
+
+    def __init__(self, sender: AsyncSender) -> None:
+        self._send = sender.send
+
+    async def list(self, **wanted: Unpack[options.ReviewQuery]) -> AsyncIterator[types.Review]:
+        """Open questions on every page, newest first; fetched as they are needed."""
+        cursor: str | None = None
+        while True:
+            page = await self._send(calls.review_page(cursor, **wanted))
+            for item in page.items:
+                yield item
+            cursor = page.next
+            if cursor is None:
+                return
+
+    async def answer(
+        self,
+        review_id: str,
+        value: Literal["up", "down", "this", "other", "tie"] | None = None,
+        *,
+        correction: str | None = None,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.ReviewOptions],
+    ) -> types.FeedbackRecord:
+        """Answer by a `value` (up or down; of a compare this, other or tie) or by a `correction`; closes the question.
+
+        One that is answered already, too late or withdrawn is a `Conflict`.
+        """
+        said = types.ReviewAnswer(value=value, correction=correction, **given)
+        return await self._send(calls.answer_review(review_id, said, idempotency_key))
 
 
 class AsyncPoliciesResource:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from thumbwheel import routes, types
 from thumbwheel.chat import ChatResult, read_result
 from thumbwheel.errors import ConfigurationError, UnexpectedAnswer
-from thumbwheel.options import FeedbackQuery, TurnQuery, as_messages
+from thumbwheel.options import FeedbackQuery, ReviewQuery, TurnQuery, as_messages
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | Sequence[str]]
@@ -51,6 +51,7 @@ _feedback_page = _reader(types.FeedbackPage)
 _batch = _reader(types.FeedbackBatchResult)
 _turn = _reader(types.Turn)
 _turn_page = _reader(types.TurnPage)
+_review_page = _reader(types.ReviewPage)
 _policies = _reader(types.PolicyList)
 _erasure = _reader(types.Erasure)
 _erasures = _reader(types.ErasureList)
@@ -170,6 +171,16 @@ def turn(completion_id: str) -> Call[types.Turn]:
 def turn_page(cursor: str | None, **wanted: Unpack[TurnQuery]) -> Call[types.TurnPage]:
     """`GET /v1/turns`."""
     return _get(routes.TURNS, _turn_page, _narrowed(cursor, wanted))
+
+
+def review_page(cursor: str | None, **wanted: Unpack[ReviewQuery]) -> Call[types.ReviewPage]:
+    """`GET /v1/reviews`."""
+    return _get(routes.REVIEWS, _review_page, _narrowed(cursor, wanted))
+
+
+def answer_review(review_id: str, answer: types.ReviewAnswer, key: str | None) -> Call[types.FeedbackRecord]:
+    """`POST /v1/reviews/{id}/answer` under one idempotency key."""
+    return _post(_fill(routes.REVIEW_ANSWER, review_id=review_id), answer, _record, key=key, keyed=True)
 
 
 def policies() -> Call[types.PolicyList]:

@@ -14,7 +14,14 @@ from thumbwheel.chat import ChatChunk, ChatResult, StreamState
 from thumbwheel.connection import LIMITS, Connection, answered, connection
 from thumbwheel.errors import ApiError, StreamBroken, TimedOut
 from thumbwheel.raw import RawClient
-from thumbwheel.resources import ErasuresResource, FeedbackResource, LearnerResource, PoliciesResource, TurnsResource
+from thumbwheel.resources import (
+    ErasuresResource,
+    FeedbackResource,
+    LearnerResource,
+    PoliciesResource,
+    ReviewsResource,
+    TurnsResource,
+)
 from thumbwheel.retry import Backoff, error_of, failure_of, next_delay
 
 T = TypeVar("T")
@@ -59,6 +66,7 @@ class Client:
         self._owns_http = True
         self.feedback = FeedbackResource(self)
         self.turns = TurnsResource(self)
+        self.reviews = ReviewsResource(self)
         self.policies = PoliciesResource(self)
         self.erasures = ErasuresResource(self)
         self.learner = LearnerResource(self)

@@ -19,6 +19,7 @@ from thumbwheel.types import (
     LearnerStatus,
     Message,
     Metadata,
+    ReviewKind,
     Sampling,
     TurnChoice,
     TurnStatus,
@@ -42,7 +43,10 @@ CONTROL = Topic(name="thumbwheel.control", partitions=1, compacted=False)
 LEARNER = Topic(name="thumbwheel.learner", partitions=1, compacted=True)
 DEAD_LETTERS = Topic(name="thumbwheel.dead-letters", partitions=1, compacted=True)
 ERASURES = Topic(name="thumbwheel.erasures", partitions=1, compacted=False)
-TOPICS: dict[str, Topic] = {t.name: t for t in (TURNS, FEEDBACK, POLICIES, CONTROL, LEARNER, DEAD_LETTERS, ERASURES)}
+REVIEWS = Topic(name="thumbwheel.reviews", partitions=1, compacted=True)
+TOPICS: dict[str, Topic] = {
+    t.name: t for t in (TURNS, FEEDBACK, POLICIES, CONTROL, LEARNER, DEAD_LETTERS, ERASURES, REVIEWS)
+}
 
 
 class TurnCompleted(Struct, frozen=True, kw_only=True, tag="turn_completed", tag_field="type"):
@@ -68,6 +72,14 @@ class TurnCompleted(Struct, frozen=True, kw_only=True, tag="turn_completed", tag
     schema_version: int = 1
 
 
+class ReviewMark(Struct, frozen=True, kw_only=True):
+    """Which of the learner's questions a piece of feedback answers."""
+
+    review_id: str
+    random: bool
+    """Of the random slice: only what people say of these is an unbiased picture."""
+
+
 class FeedbackRecorded(Struct, frozen=True, kw_only=True, tag="feedback_recorded", tag_field="type"):
     """One revision of one piece of feedback, with the prompt and answers it speaks of.
 
@@ -87,6 +99,8 @@ class FeedbackRecorded(Struct, frozen=True, kw_only=True, tag="feedback_recorded
     answer: str | None = None
     other_answer: str | None = None
     turn_created_ms: int | None = None
+    review: ReviewMark | UnsetType = UNSET
+    """Somebody was asked; without it people said it of themselves."""
     schema_version: int = 1
 
 
@@ -147,6 +161,44 @@ class ErasureApplied(Struct, frozen=True, kw_only=True, tag="erasure_applied", t
     turns: int
     feedback: int
     versions: list[AffectedVersion]
+    created_ms: int
+    schema_version: int = 1
+
+
+class ReviewAsked(Struct, frozen=True, kw_only=True, tag="review_asked", tag_field="type"):
+    """The learner has a question about an answer (topic reviews, key review id); asked again it is the same question.
+
+    `box` opens to the JSON of a `thumbwheel.sealed.ReviewTexts` under the name `review/<review_id>`, and is that JSON
+    where the turn came unsealed. It has the keys of the turn, so that the question goes with the person.
+    """
+
+    review_id: str
+    kind: ReviewKind
+    conversation_id: str
+    completion_id: str
+    choice: int = 0
+    acquisition: str
+    """By which function it was chosen."""
+    score: float
+    """What its answer is worth by that function, beside no other question."""
+    random: bool
+    """Drawn without looking at any score."""
+    reward_model: str
+    asked_ms: int
+    expires_ms: int
+    box: bytes
+    schema_version: int = 1
+
+
+class ReviewWithdrawn(Struct, frozen=True, kw_only=True, tag="review_withdrawn", tag_field="type"):
+    """A question is open no longer (topic reviews, key review id): it takes the place of the question itself.
+
+    The service says `answered`, the learner the rest: too late, other questions are worth more now, or the person it
+    concerns was erased.
+    """
+
+    review_id: str
+    reason: Literal["answered", "expired", "reranked", "erased"]
     created_ms: int
     schema_version: int = 1
 
@@ -245,6 +297,8 @@ Event = (
     | FeedbackSealed
     | PersonErased
     | ErasureApplied
+    | ReviewAsked
+    | ReviewWithdrawn
     | PolicyPublished
     | PolicyRouted
     | PolicyRejected
@@ -311,10 +365,11 @@ def topic_and_key(event: Event) -> tuple[Topic, str]:
             return TURNS, event.conversation_id
         case FeedbackRecorded() | FeedbackSealed():
             return FEEDBACK, event.feedback_id
-        case PersonErased():
-            return ERASURES, event.erasure_id
-        case ErasureApplied():
-            return ERASURES, f"applied/{event.erasure_id}"
+        case PersonErased() | ErasureApplied():
+            prefix = "applied/" if isinstance(event, ErasureApplied) else ""
+            return ERASURES, f"{prefix}{event.erasure_id}"
+        case ReviewAsked() | ReviewWithdrawn():
+            return REVIEWS, event.review_id
         case PolicyPublished():
             return POLICIES, f"published/{event.version}"
         case PolicyRejected():

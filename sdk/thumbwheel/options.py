@@ -99,6 +99,19 @@ class FeedbackQuery(ReadBack, total=False):
     retracted: bool | None
 
 
+class ReviewQuery(TypedDict, total=False):
+    """Open questions are not narrowed."""
+
+    page_size: int | None
+
+
+class ReviewOptions(Given, total=False):
+    """Beside `value` or `correction`."""
+
+    reasons: list[str]
+    comment: str | None
+
+
 def as_messages(messages: str | Sequence[Message]) -> list[Message]:
     """A bare string is one user message."""
     return [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)

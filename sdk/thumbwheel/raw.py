@@ -83,6 +83,11 @@ class _RawTurns:
         self.get = raw(of.get)
 
 
+class _RawReviews:
+    def __init__(self, of: resources.ReviewsResource) -> None:
+        self.answer = raw(of.answer)
+
+
 class _RawErasures:
     def __init__(self, of: resources.ErasuresResource) -> None:
         self.user = raw(of.user)
@@ -114,6 +119,7 @@ class RawClient:
         self.status = raw(of.status)
         self.feedback = _RawFeedback(of.feedback)
         self.turns = _RawTurns(of.turns)
+        self.reviews = _RawReviews(of.reviews)
         self.policies = _RawPolicies(of.policies)
         self.erasures = _RawErasures(of.erasures)
         self.learner = _RawLearner(of.learner)
@@ -140,6 +146,11 @@ class _AsyncRawTurns:
     def __init__(self, of: async_resources.AsyncTurnsResource) -> None:
         self.create = async_raw(of.create)
         self.get = async_raw(of.get)
+
+
+class _AsyncRawReviews:
+    def __init__(self, of: async_resources.AsyncReviewsResource) -> None:
+        self.answer = async_raw(of.answer)
 
 
 class _AsyncRawErasures:
@@ -173,6 +184,7 @@ class AsyncRawClient:
         self.status = async_raw(of.status)
         self.feedback = _AsyncRawFeedback(of.feedback)
         self.turns = _AsyncRawTurns(of.turns)
+        self.reviews = _AsyncRawReviews(of.reviews)
         self.policies = _AsyncRawPolicies(of.policies)
         self.erasures = _AsyncRawErasures(of.erasures)
         self.learner = _AsyncRawLearner(of.learner)

@@ -1,4 +1,4 @@
-"""What `Client` groups under `feedback`, `turns`, `policies`, `erasures` and `learner`."""
+"""What `Client` groups under `feedback`, `turns`, `reviews`, `policies`, `erasures` and `learner`."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol, TypeVar, Unpack
@@ -192,6 +192,39 @@ class TurnsResource:
             cursor = page.next
             if cursor is None:
                 return
+
+
+class ReviewsResource:
+    """What the learner would like to know. All methods raise `ApiError` and `ConnectionFailed`."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._send = sender.send
+
+    def list(self, **wanted: Unpack[options.ReviewQuery]) -> Iterator[types.Review]:
+        """Open questions on every page, newest first; fetched as they are needed."""
+        cursor: str | None = None
+        while True:
+            page = self._send(calls.review_page(cursor, **wanted))
+            yield from page.items
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def answer(
+        self,
+        review_id: str,
+        value: Literal["up", "down", "this", "other", "tie"] | None = None,
+        *,
+        correction: str | None = None,
+        idempotency_key: str | None = None,
+        **given: Unpack[options.ReviewOptions],
+    ) -> types.FeedbackRecord:
+        """Answer by a `value` (up or down; of a compare this, other or tie) or by a `correction`; closes the question.
+
+        One that is answered already, too late or withdrawn is a `Conflict`.
+        """
+        said = types.ReviewAnswer(value=value, correction=correction, **given)
+        return self._send(calls.answer_review(review_id, said, idempotency_key))
 
 
 class PoliciesResource:

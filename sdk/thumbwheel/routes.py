@@ -13,6 +13,8 @@ POST   /v1/turns                       TurnIn                             -> Tur
 GET    /v1/turns                       ?completion_id*&conversation_id&user&policy_version
                                        &since&until&cursor&limit          -> TurnPage
 GET    /v1/turns/{completion_id}                                          -> Turn
+GET    /v1/reviews                     ?cursor&limit                      -> ReviewPage (open ones)
+POST   /v1/reviews/{review_id}/answer  ReviewAnswer                       -> FeedbackRecord
 DELETE /v1/users/{user}                                         (admin)   -> Erasure
 DELETE /v1/conversations/{conversation_id}                      (admin)   -> Erasure
 GET    /v1/erasures                                             (admin)   -> ErasureList
@@ -34,6 +36,8 @@ FEEDBACK_ONE = "/v1/feedback/{feedback_id}"
 FEEDBACK_HISTORY = "/v1/feedback/{feedback_id}/history"
 TURNS = "/v1/turns"
 TURN = "/v1/turns/{completion_id}"
+REVIEWS = "/v1/reviews"
+REVIEW_ANSWER = "/v1/reviews/{review_id}/answer"
 USER = "/v1/users/{user}"
 CONVERSATION = "/v1/conversations/{conversation_id}"
 ERASURES = "/v1/erasures"

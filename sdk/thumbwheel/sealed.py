@@ -1,8 +1,9 @@
-"""Turns and feedback in their boxes, as they travel on the bus: how they are named, sealed and opened."""
+"""Turns, feedback and questions in their boxes, as they travel on the bus: how they are named, sealed and opened."""
 
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from thumbwheel import box
 from thumbwheel.box import BoxDamaged, Secrets
@@ -12,6 +13,16 @@ T = TypeVar("T")
 _turn = msgspec.json.Decoder(TurnCompleted)
 _feedback = msgspec.json.Decoder(FeedbackRecorded)
 _encoder = msgspec.json.Encoder()
+
+
+class ReviewTexts(Struct, frozen=True, kw_only=True):
+    """What a question says that the turn does not."""
+
+    other_answer: str | None = None
+    """The second answer of a `compare`."""
+
+
+_review = msgspec.json.Decoder(ReviewTexts)
 
 
 def turn_name(completion_id: str) -> str:
@@ -57,6 +68,28 @@ def seal_feedback(event: FeedbackRecorded, keys: Secrets) -> FeedbackSealed:
 def open_feedback(event: FeedbackSealed, keys: Secrets) -> FeedbackRecorded:
     """The feedback; raises `Erased`, `BoxDamaged`."""
     return _decode(_feedback, box.unseal(event.box, keys, _feedback_name(event.feedback_id, event.revision)))
+
+
+def review_name(review_id: str) -> str:
+    """What the box of a question is called."""
+    return f"review/{review_id}"
+
+
+def seal_review(review_id: str, texts: ReviewTexts, keys: Secrets) -> bytes:
+    """The question's texts as they travel; plain JSON without keys, as the turn they belong to."""
+    content = _encoder.encode(texts)
+    return box.seal(content, keys, review_name(review_id)) if keys else content
+
+
+def open_review(review_id: str, sealed: bytes, keys: Secrets) -> ReviewTexts:
+    """The question's texts; raises `Erased`, `BoxDamaged`."""
+    content = box.unseal(sealed, keys, review_name(review_id)) if box.is_box(sealed) else sealed
+    return read_review(content)
+
+
+def read_review(content: bytes) -> ReviewTexts:
+    """What an opened box holds; raises `BoxDamaged`."""
+    return _decode(_review, content)
 
 
 def _feedback_name(feedback_id: str, revision: int) -> str:

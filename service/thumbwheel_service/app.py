@@ -44,6 +44,8 @@ from thumbwheel_service.policies.loaded import LoadedVersions
 from thumbwheel_service.policies.router import Router
 from thumbwheel_service.policies.service import PolicyService
 from thumbwheel_service.requests import RequestStamp
+from thumbwheel_service.reviews.follower import follow_reviews
+from thumbwheel_service.reviews.service import ReviewService
 from thumbwheel_service.routers import routers
 from thumbwheel_service.settings import Settings
 from thumbwheel_service.status.learner import LearnerView
@@ -88,8 +90,10 @@ def create_app(settings: Settings, engine: PolicyEngine) -> Litestar:
     core = make_core(settings, database, redactor)
     answering = _answering(settings, core, engine)
     watching = _watching(settings, core)
-    services = _services(settings, core, answering, watching)
+    reviews = ReviewService(core.writer, core.reader, core.metrics, core.redactor)
+    services = _services(settings, core, answering, watching) | {"review_service": reviews}
     jobs = _jobs(core, answering, watching)
+    jobs["reviews"] = functools.partial(follow_reviews, core.follower, reviews, core.metrics)
     app = Litestar(
         route_handlers=routers(settings.limits, KeyAuthenticator(core.reader)),
         dependencies={name: Provide(_always(service), sync_to_thread=False) for name, service in services.items()},

@@ -26,7 +26,7 @@ Moment = Annotated[
     ),
 ]
 
-_GIVEN = {"request", "turn_service", "feedback_service"}
+_GIVEN = {"request", "turn_service", "feedback_service", "review_service"}
 """Arguments of the handlers that come from elsewhere than the query."""
 
 

@@ -12,6 +12,7 @@ from thumbwheel_service.erasure import routes as erasure_routes
 from thumbwheel_service.feedback import routes as feedback_routes
 from thumbwheel_service.log import routes as log_routes
 from thumbwheel_service.policies import routes as policy_routes
+from thumbwheel_service.reviews import routes as review_routes
 from thumbwheel_service.settings import Limits
 from thumbwheel_service.status import routes as status_routes
 from thumbwheel_service.turns import routes as turn_routes
@@ -22,7 +23,12 @@ def routers(limits: Limits, authenticator: KeyAuthenticator) -> list[ControllerR
     chat = [require(authenticator, "chat", _rates(limits.chats_per_minute))]
     caller = [require(authenticator, "chat", _rates(limits.calls_per_minute))]
     admin = [require(authenticator, "admin")]
-    callers = [*feedback_routes.HANDLERS, *turn_routes.HANDLERS, *status_routes.HANDLERS]
+    callers = [
+        *feedback_routes.HANDLERS,
+        *turn_routes.HANDLERS,
+        *review_routes.HANDLERS,
+        *status_routes.HANDLERS,
+    ]
     admins = [*admin_routes.HANDLERS, *policy_routes.HANDLERS, *erasure_routes.HANDLERS]
     internal = [*log_routes.HANDLERS, *policy_routes.INTERNAL_HANDLERS, *erasure_routes.INTERNAL_HANDLERS]
     return [

@@ -21,6 +21,9 @@ from thumbwheel.events import (
     PolicyPublished,
     PolicyRejected,
     PolicyRouted,
+    ReviewAsked,
+    ReviewMark,
+    ReviewWithdrawn,
     TurnCompleted,
     TurnSealed,
 )
@@ -147,6 +150,35 @@ NOW: dict[str, Event] = {
         versions=[AffectedVersion(version="v4", examples=5, share=0.125, inherited=True)],
         created_ms=1_700_000_012_000,
     ),
+    "feedback_recorded-review": FeedbackRecorded(
+        feedback_id="fb-3",
+        revision=1,
+        retracted=False,
+        feedback=Thumb(completion_id="chatcmpl-1", value="up", user="agent-7"),
+        created_ms=1_700_000_013_000,
+        completion_id="chatcmpl-1",
+        conversation_id="conv-1",
+        policy_version="v3",
+        turn_status="complete",
+        messages=MESSAGES,
+        answer="On its way.",
+        turn_created_ms=1_700_000_000_000,
+        review=ReviewMark(review_id="rv-1", random=True),
+    ),
+    "review_asked": ReviewAsked(
+        review_id="rv-1",
+        kind="compare",
+        conversation_id="conv-1",
+        completion_id="chatcmpl-1",
+        acquisition="bald",
+        score=0.125,
+        random=False,
+        reward_model="rm-1",
+        asked_ms=1_700_000_014_000,
+        expires_ms=1_700_000_024_000,
+        box=b"\x01\x00\x01 sealed",
+    ),
+    "review_withdrawn": ReviewWithdrawn(review_id="rv-1", reason="reranked", created_ms=1_700_000_015_000),
     "policy_published": PolicyPublished(
         version="v4", artifact="v4", manifest_sha256="ab" * 32, created_ms=1_700_000_003_000, promote="manual"
     ),
@@ -238,6 +270,12 @@ def test_bytes_that_are_no_text_are_no_event_either() -> None:
     for value in (b'{"event_id":"\xff"}', b'{"tenant":' + b"[" * 100_000, b""):
         with pytest.raises(msgspec.DecodeError):
             events.decode(value)
+
+
+def test_withdrawing_a_question_takes_its_place_on_the_bus() -> None:
+    keys = {events.topic_and_key(NOW[name]) for name in ("review_asked", "review_withdrawn")}
+    assert keys == {(events.REVIEWS, "rv-1")}
+    assert events.REVIEWS.compacted
 
 
 def test_settling_a_dead_letter_never_takes_its_place() -> None:

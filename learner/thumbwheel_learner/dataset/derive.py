@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from thumbwheel.events import DEFAULT_TENANT, Envelope, FeedbackRecorded, TurnCompleted
+from thumbwheel.events import DEFAULT_TENANT, Envelope, FeedbackRecorded, ReviewMark, TurnCompleted
 from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Feedback, Flag, Outcome, Rating, Thumb
 from thumbwheel_learner.dataset.examples import Critique as CritiqueExample
 from thumbwheel_learner.dataset.examples import Demo, Judged, LoggedPrompt, Messages, Pair
@@ -27,6 +27,8 @@ class _Where(NamedTuple):
     created_ms: int
     event_id: str
     source: str
+    review_id: str | None
+    random_slice: bool
 
 
 def from_feedback(envelope: Envelope, event: FeedbackRecorded, answer_of: AnswerOf) -> Iterator[Label]:
@@ -127,6 +129,8 @@ def _where(envelope: Envelope, event: FeedbackRecorded) -> _Where:
         created_ms=event.created_ms,
         event_id=envelope.event_id,
         source=event.feedback.source,
+        review_id=event.review.review_id if isinstance(event.review, ReviewMark) else None,
+        random_slice=isinstance(event.review, ReviewMark) and event.review.random,
     )
 
 
@@ -141,7 +145,6 @@ def _judged(event: FeedbackRecorded, answer: str, kind: JudgedKind, value: float
         kind=kind,
         value=value,
         policy_version=event.policy_version,
-        random=_is_random(event),
         **where._asdict(),
     )
 
@@ -156,14 +159,9 @@ def _pair(
         origin=origin,
         policy_version=event.policy_version,
         tie=tie,
-        random=_is_random(event),
         **where._asdict(),
     )
 
 
 def _demo(messages: Messages, text: str, origin: DemoOrigin, where: _Where) -> Demo:
     return Demo(messages=messages, text=text, origin=origin, **where._asdict())
-
-
-def _is_random(event: FeedbackRecorded) -> bool:
-    return event.feedback.metadata.get("slice") == "random"

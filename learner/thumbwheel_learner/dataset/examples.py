@@ -25,8 +25,10 @@ class Pair(Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy_version: str | None = None
     tie: bool = False
     source: str = "human"
-    random: bool = False
-    """Somebody was asked about a conversation drawn at random (`metadata.slice` of the feedback is `random`)."""
+    review_id: str | None = None
+    """The question that it answers, where somebody was asked."""
+    random_slice: bool = False
+    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
 class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,8 +44,10 @@ class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_id: str
     policy_version: str | None = None
     source: str = "human"
-    random: bool = False
-    """As in `Pair`."""
+    review_id: str | None = None
+    """The question that it answers, where somebody was asked."""
+    random_slice: bool = False
+    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
 class Demo(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,6 +61,10 @@ class Demo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_ms: int
     event_id: str
     source: str = "human"
+    review_id: str | None = None
+    """The question that it answers, where somebody was asked."""
+    random_slice: bool = False
+    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
 class Critique(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,6 +78,10 @@ class Critique(Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_ms: int
     event_id: str
     source: str = "human"
+    review_id: str | None = None
+    """The question that it answers, where somebody was asked."""
+    random_slice: bool = False
+    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
 class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):

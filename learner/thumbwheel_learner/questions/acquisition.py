@@ -11,7 +11,6 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -24,12 +23,11 @@ from thumbwheel_learner.questions.selection import (
     Diverse,
     Indices,
     Selection,
+    best,
     check,
     select,
 )
-
-Acquisition = Literal["random", "entropy", "bald", "variance", "double_thompson", "d_optimal"]
-ACQUISITIONS: tuple[Acquisition, ...] = get_args(Acquisition)
+from thumbwheel_learner.questions.settings import ACQUISITIONS, Acquisition
 
 
 def random(count: int, rng: np.random.Generator) -> Array:
@@ -205,6 +203,19 @@ def acquire(
     diverse = Diverse(worth, pool.vectors, bandwidth=bandwidth, mirrored=pool.pairs is not None)
     share = 1.0 if acquisition == "random" else random_share
     return select(diverse, pool.asked_of, budget=budget, seed=seed, random_share=share)
+
+
+def rank(pool: Pool, acquisition: Acquisition, *, budget: int, seed: int) -> tuple[Indices, Array]:
+    """The best questions of a pool from which a random slice was set aside: [B] positions, and [N] what each is worth.
+
+    Raises `BadPool`.
+    """
+    worth = scores(pool, acquisition, np.random.default_rng([seed, 1]))
+    if acquisition == "d_optimal":
+        values: Design | Diverse = Design(pool.vectors, _information(pool))
+    else:
+        values = Diverse(worth, pool.vectors, mirrored=pool.pairs is not None)
+    return best(values, pool.asked_of, budget=budget, seed=seed), worth
 
 
 def _information(pool: Pool) -> Array:

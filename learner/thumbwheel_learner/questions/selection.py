@@ -155,8 +155,26 @@ def select(
     _, first = np.unique(conversations[shuffled], return_index=True)
     size = min(budget, len(first))
     drawn: Indices = shuffled[rng.permutation(first)[: _slice(size, random_share)]]
-    free: NDArray[np.bool_] = ~np.isin(conversations, conversations[drawn])
-    chosen: list[int] = drawn.tolist()
+    chosen = _greedy(values, conversations, drawn.tolist(), size, shuffled)
+    return Selection(chosen, np.arange(size) < len(drawn))
+
+
+def best(values: Values, conversations: Indices, *, budget: int, seed: int) -> Indices:
+    """[B] at most `budget` questions, one per conversation, greedily whatever is worth most, without a random slice.
+
+    For pools from which conversations were set aside for one. Raises `BadPool`.
+    """
+    if budget < 0 or seed < 0:
+        raise BadPool(f"budget {budget}, seed {seed}: wanted at least 0 both")
+    check("values", values.values(), len(conversations), low=0.0)
+    shuffled: Indices = np.random.default_rng(seed).permutation(len(conversations))
+    return _greedy(values, conversations, [], min(budget, len(np.unique(conversations))), shuffled)
+
+
+def _greedy(values: Values, conversations: Indices, taken: list[int], size: int, shuffled: Indices) -> Indices:
+    """[size] those that are taken already and what is worth most beside them."""
+    chosen = list(taken)
+    free: NDArray[np.bool_] = ~np.isin(conversations, conversations[chosen])
     for index in chosen:
         values.take(index)
     while len(chosen) < size:
@@ -165,7 +183,7 @@ def select(
         values.take(index)
         free &= conversations != conversations[index]
         chosen.append(index)
-    return Selection(np.array(chosen, dtype=np.intp), np.arange(size) < len(drawn))
+    return np.array(chosen, dtype=np.intp)
 
 
 def _slice(size: int, share: float) -> int:

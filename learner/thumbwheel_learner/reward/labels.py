@@ -68,13 +68,13 @@ def items_of(snapshot: Snapshot, tokens: ChatTokenizer, max_length: int) -> list
         key = prompt_key(judged.messages)
         rows = (row(judged.messages, key, judged.answer),)
         item = Item(judged.kind, rows, judged.value, judged.user, judged.conversation_id, judged.created_ms, key)
-        items.append(replace(item, random=judged.random))
+        items.append(replace(item, random=judged.random_slice))
     for pair in snapshot.pairs:
         key = prompt_key(pair.messages)
         rows = (row(pair.messages, key, pair.chosen), row(pair.messages, key, pair.rejected))
         value = 0.5 if pair.tie else 1.0
         item = Item("pair", rows, value, pair.user, pair.conversation_id, pair.created_ms, key)
-        items.append(replace(item, random=pair.random))
+        items.append(replace(item, random=pair.random_slice))
     return sorted(items, key=lambda i: i.created_ms)
 
 

@@ -168,6 +168,21 @@ class RewardModel:
         spread = members.std(dim=1, correction=0)
         return RewardScores(members.mean(dim=1), spread, members)
 
+    @torch.no_grad()
+    def vectors(self, rows: Sequence[Row]) -> Tensor:
+        """[N, F] what the heads read, the members' mean: by this the learner's questions are told apart."""
+        groups = list(by_length([len(row) for row in rows], READ_TOKENS))
+
+        def read(group: Sequence[int]) -> Tensor:
+            batch = batch_of([rows[i] for i in group], self.model.tokens.pad_id)
+            return self.features(batch, self.names, self._below(batch)).mean(dim=0)
+
+        found = self.model.side_by_side.map(read, groups)
+        joined = torch.zeros(len(rows), self.head.shape[1])
+        for group, vectors in zip(groups, found, strict=True):
+            joined[group] = vectors
+        return joined
+
     def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> RewardScores:
         """Score answer texts after prompt ids, each closed with the end-of-turn token as in training."""
         tokens, limit = self.model.tokens, self.config.max_length
@@ -186,8 +201,12 @@ class RewardModel:
 
     def p_up(self, scores: RewardScores) -> Tensor:
         """[N] calibrated probability that a typical user gives a thumb up."""
-        offset = (self.center + self.thumb_bias.detach()).mean()
-        return torch.sigmoid((scores.mean + offset) / self.temperature)
+        return torch.sigmoid((scores.mean + self.offset) / self.temperature)
+
+    @property
+    def offset(self) -> Tensor:
+        """Added to a reward before it is an up-vote's logit."""
+        return (self.center + self.thumb_bias.detach()).mean()
 
     def identity(self) -> str:
         """Digest of everything the scores depend on."""

@@ -1,5 +1,6 @@
 """From settings to the algorithms' configurations: whatever is left at 0 keeps the algorithm's own default."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from thumbwheel_learner.dataset.keys import KeySource
 from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.questions.ask import Asking
+from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.refinement.refine import RefinementConfig
 from thumbwheel_learner.reward.model import RewardConfig
 from thumbwheel_learner.rlaif.chat_labeler import ChatLabeler, labeler_http
@@ -87,6 +90,13 @@ def labelling_of(settings: LabelerSettings, engine: Engine, data: Path, keys: Ke
     labeler = ChatLabeler(labeler_http(settings.url, settings.api_key), settings.model)
     config = LabellingConfig(principle=settings.principle or PRINCIPLE, pairs=settings.pairs)
     return Labelling(engine, data, keys, labeler, config)
+
+
+def asking_of(
+    settings: QuestionSettings, engine: Engine, keys: KeySource, *, wake: Callable[[], None]
+) -> Asking | None:
+    """What asks people; None without a budget."""
+    return Asking(engine=engine, keys=keys, settings=settings, wake=wake) if settings.per_day else None
 
 
 def _ppo(config: PpoConfig, training: Training) -> PpoConfig:

@@ -29,6 +29,8 @@ from thumbwheel_learner.store.tables import RunRow
 
 log = logging.getLogger(__name__)
 FOLDER = "runs"
+_EVEN_THEN = "questions"
+"""Done even if the run ends with its reward model: what that cannot tell is what people should be asked."""
 _LEAVE_OUT = ("reward", "sft", "ppo")
 
 
@@ -73,7 +75,10 @@ class Runner:
         live: Callable[[], Parent],
         progress: Progress,
     ) -> None:
-        """`stages` maps reward, sft, ppo, gate and publish to what does them; `live` tells the parent of a new run."""
+        """`stages` maps reward, sft, ppo, gate and publish to what does them, and questions where people are asked.
+
+        `live` tells the parent of a new run.
+        """
         self._engine = engine
         self._plan = plan
         self._stages = stages
@@ -138,9 +143,9 @@ class Runner:
         frozen, outcome = self._snapshot(run)
         results: dict[str, Mapping[str, Any]] = {}
         for stage in STAGES[1:]:
-            if outcome.state is not None:
-                return outcome
             if stage not in self._stages or (stage in _LEAVE_OUT and stage not in asked):
+                continue
+            if outcome.state is not None and not (stage == _EVEN_THEN and results):
                 continue
             folder = self.folder(run.run_id) / stage
             done = outcome_of(folder)
@@ -152,8 +157,8 @@ class Runner:
                 )
                 done = self._stages[stage](given)
                 self._leave(run, stage, folder, done)
-            outcome = done
-            results[stage] = outcome.result
+            outcome = outcome if outcome.state is not None else done
+            results[stage] = done.result
         return outcome
 
     def _check(self, run: RunRow) -> Parent:

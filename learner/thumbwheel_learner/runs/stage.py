@@ -11,8 +11,8 @@ from thumbwheel_learner.dataset.examples import Snapshot
 from thumbwheel_learner.files import write_atomically
 from thumbwheel_learner.progress import Progress
 
-STAGES = ("snapshot", "refine", "reward", "sft", "ppo", "gate", "publish")
-"""Every run goes through them in this order; refine, reward, sft and ppo may be left out."""
+STAGES = ("snapshot", "refine", "reward", "questions", "sft", "ppo", "gate", "publish")
+"""Every run goes through them in this order; refine, reward, questions, sft and ppo may be left out."""
 DONE = "done.json"
 
 

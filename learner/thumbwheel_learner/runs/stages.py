@@ -1,5 +1,6 @@
 """The stages of a real run: what each algorithm is given, and what its report means for the run."""
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +20,11 @@ from thumbwheel_learner.distributed.world import GroupBroken
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import NothingToPractise
+from thumbwheel_learner.questions.ask import Asking, Sampling
+from thumbwheel_learner.questions.selection import BadPool
 from thumbwheel_learner.refinement.refine import Refined, pairs_of, read_refined
 from thumbwheel_learner.reward.labels import Evidence, Item, split_evidence
+from thumbwheel_learner.reward.model import load_reward
 from thumbwheel_learner.reward.training import TooFewLabels
 from thumbwheel_learner.rlaif.labelling import Labelling, items_of_labelled
 from thumbwheel_learner.rollouts.engine import RolloutEngine
@@ -58,14 +62,17 @@ class Workshop:
     recipe: Recipe
     labelling: Labelling | None = None
     """Asks a language model for labels beside people's; None: nobody is asked."""
+    asking: Asking | None = None
+    """Asks people what the fresh reward model would like to know; None: nobody is asked."""
     crew: Crew = field(default_factory=Crew)
     """The processes that train; by default this one alone."""
 
     def stages(self) -> dict[str, Stage]:
         """By name, for a `Runner`."""
         first: dict[str, Stage] = {"refine": self.refine} if self.recipe.refinement.on else {}
+        asking: dict[str, Stage] = {"questions": self.questions} if self.asking is not None else {}
         rest: dict[str, Stage] = {"reward": self.reward, "sft": self.sft, "ppo": self.ppo}
-        return first | rest | {"gate": self.gate, "publish": self.publish}
+        return first | asking | rest | {"gate": self.gate, "publish": self.publish}
 
     def evidence(self, given: StageInput) -> Evidence:
         """The snapshot in two halves: reward, SFT and PPO learn from one, the gate's judge from the other."""
@@ -148,6 +155,27 @@ class Workshop:
         labelled = self.labelling.label(given.run_id, heard, weights=voters.weights, progress=given.progress)
         items = items_of_labelled(labelled, self.model().tokens, self.recipe.reward.max_length)
         return items, {"labeler": labelled.facts}
+
+    def questions(self, given: StageInput) -> StageOutcome:
+        """Ask people about recent chats, by the reward model of this run; whatever is away, the run goes on."""
+        found = given.results.get("reward", {"skipped": "this run has no reward stage"})
+        if self.asking is None or "skipped" in found:
+            return StageOutcome(result={"skipped": str(found.get("skipped", "nobody is asked"))})
+        if self.crew.world.size > 1:
+            return StageOutcome(result={"skipped": "a learner of several processes asks nobody"})
+        model, config = self.model(), self.recipe.ppo
+        reward = load_reward(model, self.data / found["folder"])
+        seed = int(hashlib.sha256(given.run_id.encode()).hexdigest()[:8], 16)
+        try:
+            with self.rollouts(model) as engine:
+                sampling = Sampling(engine, given.parent.adapter, config.max_prompt, config.max_tokens)
+                result = self.asking.ask(reward, found["id"], sampling, seed=seed)
+        except RolloutFailed as error:
+            log.warning("nobody is asked to compare answers: %s", error)
+            result = self.asking.ask(reward, found["id"], None, seed=seed)
+        except BadPool as error:
+            return StageOutcome(result={"skipped": str(error)}, reason=str(error))
+        return StageOutcome(result=result)
 
     def sft(self, given: StageInput) -> StageOutcome:
         """Teach the live policy what people say should have been said."""

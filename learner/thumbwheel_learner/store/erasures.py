@@ -8,11 +8,20 @@ from sqlmodel import Session
 
 from thumbwheel.events import PersonErased
 from thumbwheel_learner.store.insert import insert_if_new
-from thumbwheel_learner.store.tables import ErasedKeyRow, ErasureRow, FeedbackRow, TurnRow, VerdictRow, table_of
+from thumbwheel_learner.store.tables import (
+    ErasedKeyRow,
+    ErasureRow,
+    FeedbackRow,
+    QuestionRow,
+    TurnRow,
+    VerdictRow,
+    table_of,
+)
 
 K = TypeVar("K")
 _keys = table_of(ErasedKeyRow)
 _erasure = table_of(ErasureRow)
+_question = table_of(QuestionRow)
 _CHUNK = 200
 
 
@@ -44,6 +53,7 @@ def remember(session: Session, erased: Iterable[tuple[str, PersonErased]]) -> No
         }
         insert_if_new(session, ErasureRow, [row])
         _delete(session, VerdictRow, event.keys)
+        _withdraw(session, event.keys)
 
 
 def leave_out(session: Session, rows: dict[K, dict[str, Any]]) -> None:
@@ -77,6 +87,14 @@ def _gone(session: Session, ids: list[str]) -> set[str]:
         these = _keys.c.key_id.in_(ids[start : start + _CHUNK])
         found.update(session.execute(select(_keys.c.key_id).where(these)).scalars())
     return found
+
+
+def _withdraw(session: Session, keys: list[str]) -> None:
+    """Empty the questions under these keys: the bus is told of those that are open, which takes the boxes off it."""
+    for start in range(0, len(keys), _CHUNK):
+        held = or_(*(_question.c.key_ids.contains(key_id) for key_id in keys[start : start + _CHUNK]))
+        session.execute(delete(_question).where(held, _question.c.state.in_(("answered", "erased"))))
+        session.execute(update(_question).where(held).values(state="erased", told=False, key_ids="", body=b""))
 
 
 def _delete(session: Session, table: type[TurnRow | FeedbackRow | VerdictRow], keys: list[str]) -> int:

@@ -21,6 +21,8 @@ from thumbwheel.events import (
     PolicyPublished,
     PolicyRejected,
     PolicyRouted,
+    ReviewAsked,
+    ReviewWithdrawn,
     TurnCompleted,
     TurnSealed,
     decode,
@@ -37,6 +39,8 @@ KNOWN_SCHEMAS: dict[str, int] = {
         FeedbackSealed,
         PersonErased,
         ErasureApplied,
+        ReviewAsked,
+        ReviewWithdrawn,
         PolicyPublished,
         PolicyRouted,
         PolicyRejected,
@@ -127,6 +131,11 @@ def _check(event: Event) -> None:
                 _check_box(event.box)
             else:
                 _check_lengths(event)
+        case ReviewAsked():
+            if not event.review_id or "\0" in event.completion_id + event.conversation_id:
+                raise ContractBroken("review_id is empty, or an identifier holds a NUL character")
+            if box.is_box(event.box):
+                _check_box(event.box)
         case _:
             pass
 

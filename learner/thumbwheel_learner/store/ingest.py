@@ -28,13 +28,15 @@ from thumbwheel.events import (
     PolicyPublished,
     PolicyRejected,
     PolicyRouted,
+    ReviewAsked,
+    ReviewWithdrawn,
     TurnCompleted,
     TurnSealed,
     now_ms,
     topic_and_key,
 )
 from thumbwheel_learner.errors import LearnerError
-from thumbwheel_learner.store import erasures
+from thumbwheel_learner.store import erasures, questions
 from thumbwheel_learner.store.examine import Accepted, Rejected
 from thumbwheel_learner.store.insert import insert_if_new, insert_into
 from thumbwheel_learner.store.tables import (
@@ -96,6 +98,8 @@ def store_batch(session: Session, accepted: Sequence[Accepted], rejected: Sequen
     policies: dict[str, dict[str, Any]] = {}
     commands: dict[str, dict[str, Any]] = {}
     erased: dict[str, tuple[str, PersonErased]] = {}
+    asked: dict[str, dict[str, Any]] = {}
+    withdrawn: list[ReviewWithdrawn] = []
     for record, envelope in accepted:
         match envelope.event:
             case TurnCompleted() | TurnSealed() as event:
@@ -115,6 +119,10 @@ def store_batch(session: Session, accepted: Sequence[Accepted], rejected: Sequen
                 }
             case PersonErased() as event:
                 erased[event.erasure_id] = (envelope.tenant, event)
+            case ReviewAsked() as event:
+                asked[event.review_id] = questions.row_of(envelope, event, told=True)
+            case ReviewWithdrawn() as event:
+                withdrawn.append(event)
             case LearnerReported() | DeadLettered() | DeadLetterSettled() | ErasureApplied():
                 pass
     erasures.remember(session, erased.values())
@@ -123,6 +131,7 @@ def store_batch(session: Session, accepted: Sequence[Accepted], rejected: Sequen
     _keep_highest(session, TurnRow, turns.values(), ("tenant", "completion_id"), _TURN_ORDER)
     _keep_highest(session, FeedbackRow, feedback.values(), ("tenant", "feedback_id"), _FEEDBACK_ORDER)
     _keep_highest(session, PolicyRow, policies.values(), ("key",), _POLICY_ORDER)
+    questions.hear(session, asked, withdrawn)
     insert_if_new(session, CommandRow, list(commands.values()))
     insert_if_new(session, DeadLetterRow, [_dead_letter(item, now) for item in rejected])
 

@@ -98,6 +98,30 @@ class VerdictRow(LearnerTable, table=True):
     """Reason and events, sealed under these keys; plain JSON where the events came unsealed."""
 
 
+class QuestionRow(LearnerTable, table=True):
+    """A question to people: chosen here, or read from the bus where this store is younger than the question."""
+
+    __table_args__ = (Index("learner_question_state", "state", "asked_ms"),)
+
+    review_id: str = Field(primary_key=True)
+    tenant: str
+    kind: str
+    """judge | compare"""
+    conversation_id: str
+    completion_id: str
+    random: bool
+    state: str
+    """open | answered | expired | reranked | erased"""
+    asked_ms: int = Field(sa_type=_BIG)
+    expires_ms: int = Field(sa_type=_BIG)
+    told: bool = False
+    """Whether the bus has its state: the question while it is open, then its withdrawal."""
+    key_ids: str = ""
+    """As with turns: those of the turn."""
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """The envelope of `events.ReviewAsked` as it travels."""
+
+
 class ErasedKeyRow(LearnerTable, table=True):
     """A destroyed key: what comes under it, from whichever partition and however late, is not stored."""
 

@@ -145,6 +145,40 @@ class FeedbackRow(SQLModel, table=True):
     created_ms: int = Field(sa_type=_BIG)
     updated_ms: int = Field(sa_type=_BIG)
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    review_id: str | None = None
+    """The question it answers; None where nobody asked."""
+
+
+class ReviewRow(SQLModel, table=True):
+    """A question of the learner, and what became of it."""
+
+    __tablename__ = "review"
+    __table_args__ = (
+        Index("review_state", "tenant", "state", "created_ms", "review_id"),
+        Index("review_completion", "completion_id"),
+    )
+
+    review_id: str = Field(primary_key=True)
+    tenant: str
+    kind: str
+    """judge | compare"""
+    conversation_id: str
+    completion_id: str
+    choice: int = 0
+    acquisition: str
+    score: float
+    random: bool
+    reward_model: str
+    state: str = "open"
+    """open | answered | expired | reranked | erased"""
+    created_ms: int = Field(sa_type=_BIG)
+    """When the learner asked."""
+    expires_ms: int = Field(sa_type=_BIG)
+    closed_ms: int | None = Field(default=None, sa_type=_BIG)
+    feedback_id: str | None = None
+    """The answer."""
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """JSON of `sealed.ReviewTexts`, sealed under the keys of the turn."""
 
 
 class FeedbackRevisionRow(SQLModel, table=True):

@@ -16,6 +16,7 @@ from thumbwheel_service.db.tables import (
     FeedbackRevisionRow,
     FeedbackRow,
     PersonRow,
+    ReviewRow,
     UnstoredRow,
     table_of,
 )
@@ -26,6 +27,7 @@ _history = table_of(FeedbackRevisionRow)
 _person = table_of(PersonRow)
 _erasure = table_of(ErasureRow)
 _unstored = table_of(UnstoredRow)
+_review = table_of(ReviewRow)
 _CHUNK = 500
 _LISTED = 200
 _versions = msgspec.json.Decoder(list[AffectedVersion])
@@ -57,6 +59,7 @@ def forget(session: Session, tenant: str, subject: Subject) -> Forgotten:
     if subject.kind == "user":
         about = or_(about, _feedback.c.user == subject.id)
     feedback = _delete_feedback(session, (_feedback.c.tenant == tenant) & about)
+    session.execute(delete(_review).where(_review.c.completion_id.in_(turns)))
     gone = _count(session.execute(delete(_completion).where(theirs)))
     empty = _empty(session, tenant, conversations if subject.kind == "user" else [subject.id])
     for chunk in _chunks(empty):
@@ -162,6 +165,7 @@ def delete_old(session: Session, old: Old) -> int:
     """Delete it, the turns with all feedback on them; returns how many turns and pieces of feedback went."""
     about = or_(_feedback.c.completion_id.in_(old.turns), _feedback.c.other_completion_id.in_(old.turns))
     gone = _delete_feedback(session, or_(about, _feedback.c.feedback_id.in_(old.feedback)))
+    session.execute(delete(_review).where(_review.c.completion_id.in_(old.turns)))
     gone += _count(session.execute(delete(_completion).where(_completion.c.completion_id.in_(old.turns))))
     session.execute(delete(_unstored).where(_unstored.c.completion_id.in_(old.unstored)))
     return gone

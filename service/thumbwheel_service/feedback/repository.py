@@ -69,6 +69,8 @@ class New(NamedTuple):
     cleared: Cleared[Feedback]
     target: Target
     keys: Secrets
+    review_id: str | None = None
+    """The question that it answers."""
 
 
 def create(session: Session, new: Sequence[New], *, moment: int) -> list[FeedbackRecord]:
@@ -87,7 +89,7 @@ def create(session: Session, new: Sequence[New], *, moment: int) -> list[Feedbac
 
 
 def _first(new: New, moment: int) -> Piece:
-    tenant, cleared, target, keys = new
+    tenant, cleared, target, keys, review_id = new
     feedback, completion = cleared.value, target.completion
     return Piece(
         feedback_id=target.feedback_id,
@@ -105,6 +107,7 @@ def _first(new: New, moment: int) -> Piece:
         created_ms=moment,
         updated_ms=moment,
         body=seal_body(target.feedback_id, feedback, keys),
+        review_id=review_id,
     )
 
 

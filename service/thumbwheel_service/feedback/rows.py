@@ -34,6 +34,7 @@ class Piece(NamedTuple):
     created_ms: int
     updated_ms: int
     body: bytes
+    review_id: str | None = None
 
 
 COLUMNS = [FEEDBACK.c[name] for name in Piece._fields]

@@ -95,6 +95,11 @@ def on_answer(row: Completion, feedback: Simple) -> Target:
     return _on(row, feedback.choice, new_id("fb"), _answer_key(feedback, *value))
 
 
+def as_answer(target: Target, review_id: str) -> Target:
+    """The target of an answer to a question, which stands beside whatever the same person says unasked."""
+    return target._replace(natural_key=_key("review", review_id))
+
+
 def find_again(session: Session, tenant: str, feedback: Feedback, feedback_id: str, natural_key: str) -> Target:
     """The target of feedback that was accepted before, as its turns are now."""
     completion = other = None

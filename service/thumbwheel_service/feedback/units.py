@@ -11,7 +11,7 @@ from thumbwheel_service.db.session import Session
 from thumbwheel_service.errors import Conflicting, Missing
 from thumbwheel_service.feedback import repository, rows
 from thumbwheel_service.feedback.rows import Piece, is_same, to_record
-from thumbwheel_service.feedback.target import Target, concerned, find_again, resolve
+from thumbwheel_service.feedback.target import Target, as_answer, concerned, find_again, resolve
 from thumbwheel_service.idempotency import Answer
 from thumbwheel_service.redaction.cleared import Cleared
 
@@ -70,6 +70,14 @@ def put(session: Session, tenant: str, cleared: Cleared[Feedback]) -> Stored:
         return Stored("same", to_record(row, feedback), keys)
     record = repository.revise(session, row, cleared, target, keys, retracted=False, moment=moment)
     return Stored("changed", record, keys)
+
+
+def put_answer(session: Session, tenant: str, cleared: Cleared[Feedback], review_id: str) -> Stored:
+    """Feedback that somebody was asked for, by the question `review_id`, which is answered once."""
+    target = as_answer(resolve(session, tenant, cleared.value), review_id)
+    keys = session.keys_of(tenant, *concerned(target, cleared.value.user))
+    new = repository.New(tenant, cleared, target, keys, review_id)
+    return Stored("created", repository.create(session, [new], moment=now_ms())[0], keys)
 
 
 def retract(session: Session, tenant: str, feedback_id: str) -> Stored:

@@ -1,10 +1,11 @@
-"""The real service over an engine that answers nothing, under uvicorn in a thread; it can be stopped and restarted."""
+"""The real service under uvicorn in a thread, by default over an engine that answers nothing; it can be restarted."""
 
 import contextlib
 import socket
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from tests.serving import admin_key, idle_app
 class LiveService:
     """One service on a free port; what it has on disk survives `stop` and `start`."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, make_app: Callable[[Path], Any] = idle_app) -> None:
         self._data = data
+        self._make_app = make_app
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -29,7 +31,7 @@ class LiveService:
         return admin_key(self._data)
 
     def start(self) -> None:
-        self._app: Any = idle_app(self._data)
+        self._app: Any = self._make_app(self._data)
         config = uvicorn.Config(self._app, host="127.0.0.1", port=self._port, log_config=None, lifespan="on")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="service")

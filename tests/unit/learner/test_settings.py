@@ -5,8 +5,9 @@ from sqlalchemy import Engine
 
 from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.rlaif.settings import LabelerSettings
-from thumbwheel_learner.runs.plan import labelling_of, recipe_of
+from thumbwheel_learner.runs.plan import asking_of, labelling_of, recipe_of
 from thumbwheel_learner.settings import STAGES, BadSetting, Settings, Training, from_environment
 
 
@@ -52,6 +53,10 @@ def test_kafka_is_chosen_by_its_bootstrap_and_takes_any_option() -> None:
         ("LEARNER_DATABASE_URL", "sqlite:///:memory:", "must name a file"),
         ("REPORT_EVERY", "0", "THUMBWHEEL_REPORT_EVERY"),
         ("VOTERS", "off", "equal or weigh"),
+        ("QUESTIONS_ACQUISITION", "luck", "THUMBWHEEL_QUESTIONS_ACQUISITION"),
+        ("QUESTIONS_RANDOM_SHARE", "0", "THUMBWHEEL_QUESTIONS_RANDOM_SHARE must lie between 0.01 and 1"),
+        ("QUESTIONS_COMPARE_SHARE", "2", "THUMBWHEEL_QUESTIONS_COMPARE_SHARE must lie between 0 and 1"),
+        ("QUESTIONS_PER_DAY", "some", "THUMBWHEEL_QUESTIONS_PER_DAY must be a number"),
     ],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_variable(name: str, value: str, words: str) -> None:
@@ -120,3 +125,12 @@ def test_the_admin_key_is_the_setting_or_what_the_service_left(tmp_path: Path) -
     (tmp_path / "admin.key").write_text("tw-abc\n")
     assert settings.admin_key() == "tw-abc"
     assert read(DATA=str(tmp_path), API_KEY="given").admin_key() == "given"
+
+
+def test_nobody_is_asked_anything_without_a_budget(engine: Engine) -> None:
+    assert asking_of(read().questions, engine, NoKeys(), wake=lambda: None) is None
+    given = read(QUESTIONS_PER_DAY="20", QUESTIONS_ACQUISITION="variance", QUESTIONS_EXPIRY_HOURS="1.5").questions
+    assert given == QuestionSettings(per_day=20, acquisition="variance", expiry_hours=1.5)
+    asking = asking_of(given, engine, NoKeys(), wake=lambda: None)
+    assert asking is not None
+    assert asking.settings == given

@@ -99,6 +99,50 @@ def test_a_batch_reports_each_item() -> None:
 P = {"title": "Not found", "status": 404, "detail": "gone"}
 
 
+REVIEW = {
+    "review_id": "rv-1",
+    "kind": "compare",
+    "conversation_id": "conv-1",
+    "completion_id": "c",
+    "choice": 0,
+    "policy_version": "p-3",
+    "messages": [{"role": "user", "content": "hi"}],
+    "answer": "hello",
+    "other_answer": "good day",
+    "acquisition": "bald",
+    "score": 0.2,
+    "random": False,
+    "reward_model": "rm-1",
+    "created_ms": 5,
+    "expires_ms": 9,
+}
+
+
+def test_open_questions_are_listed_page_by_page_and_answered_once_per_key() -> None:
+    transport = Scripted(ok({"items": [REVIEW], "next": "c2"}), ok({"items": []}), ok(RECORD, 201), ok(RECORD, 201))
+    reviews = client(transport).reviews
+    assert [review.other_answer for review in reviews.list(page_size=1)] == ["good day"]
+    reviews.answer("rv/1", "other", user="agent-7", idempotency_key="k")
+    reviews.answer("rv-2", correction="Good day.")
+    assert [request.url.raw_path for request in transport.requests] == [
+        b"/v1/reviews?limit=1",
+        b"/v1/reviews?limit=1&cursor=c2",
+        b"/v1/reviews/rv%2F1/answer",
+        b"/v1/reviews/rv-2/answer",
+    ]
+    assert transport.body(2) == {"value": "other", "user": "agent-7"}
+    assert transport.requests[2].headers["idempotency-key"] == "k"
+    assert transport.body(3) == {"correction": "Good day."}
+
+
+async def test_questions_of_the_asyncio_client() -> None:
+    transport = Scripted(ok({"items": [REVIEW]}), ok(RECORD, 201))
+    async with AsyncClient("http://service", transport=transport) as service:
+        found = [review async for review in service.reviews.list()]
+        given = await service.reviews.answer(found[0].review_id, "tie")
+    assert given.feedback_id == RECORD["feedback_id"]
+
+
 def test_paths_are_quoted() -> None:
     transport = Scripted(ok(RECORD))
     client(transport).feedback.retract("a/b?c")
@@ -310,11 +354,11 @@ def surface(of: type | object) -> dict[str, list[str]]:
 def test_both_clients_have_the_same_surface() -> None:
     one, other = Client("http://service"), AsyncClient("http://service")
     assert surface(one) == surface(other)
-    for group in ("feedback", "turns", "policies", "erasures", "learner"):
+    for group in ("feedback", "turns", "reviews", "policies", "erasures", "learner"):
         assert surface(getattr(one, group)) == surface(getattr(other, group))
         raw = surface(getattr(one.with_raw_response, group))
         assert raw == surface(getattr(other.with_raw_response, group))
-        paged = {"list"} if group in ("feedback", "turns") else set()
+        paged = {"list"} if group in ("feedback", "turns", "reviews") else set()
         assert set(raw) == set(surface(getattr(one, group))) - paged
     one.close()
 

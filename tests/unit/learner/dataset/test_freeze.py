@@ -10,7 +10,7 @@ from tests.databases import learner_store
 from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
 
-from thumbwheel.events import Envelope, FeedbackRecorded, wrap
+from thumbwheel.events import Envelope, FeedbackRecorded, ReviewMark, wrap
 from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Flag, Outcome, Rating, Thumb, TurnChoice
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset.examples import Snapshot, as_sent
@@ -38,6 +38,15 @@ def history() -> list[Envelope]:
     events += [wrap(feedback(n), event_id=f"f{n}") for n in range(4)]
     events.append(wrap(feedback(5, Correction(completion_id="c-5", text="better")), event_id="f5"))
     return events
+
+
+def test_what_people_were_asked_about_names_its_question(engine: Engine, tmp_path: Path) -> None:
+    drawn, chosen = (ReviewMark(review_id=f"rv-{n}", random=n == 1) for n in (1, 2))
+    better = Correction(completion_id="c-2", text="better")
+    snapshot = snapshot_of(engine, tmp_path, feedback(1, review=drawn), feedback(2, better, review=chosen), feedback(3))
+    assert [(j.review_id, j.random_slice) for j in snapshot.judged] == [("rv-1", True), (None, False)]
+    assert [(p.review_id, p.random_slice) for p in snapshot.pairs] == [("rv-2", False)]
+    assert [(d.review_id, d.random_slice) for d in snapshot.demos] == [("rv-2", False)]
 
 
 def test_thumbs_ratings_and_flags_become_judgements(engine: Engine, tmp_path: Path) -> None:

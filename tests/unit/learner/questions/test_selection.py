@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from thumbwheel_learner.questions.selection import BadPool, Design, Diverse, Selection, select
+from thumbwheel_learner.questions.selection import BadPool, Design, Diverse, Selection, best, select
 
 FAR = 10 * np.eye(40)
 
@@ -111,3 +111,16 @@ def test_the_random_slice_counts_as_known_to_the_design() -> None:
 def test_what_makes_no_sense_is_refused(broken) -> None:
     with pytest.raises(BadPool):
         broken()
+
+
+def test_without_a_slice_the_best_come_first_one_of_each_conversation() -> None:
+    scores, conversations = np.array([0.1, 0.9, 0.8, 0.7, 0.2]), np.array([0, 1, 1, 2, 3])
+    found = best(Diverse(scores, FAR[:5]), conversations, budget=3, seed=0)
+    assert found.tolist() == [1, 3, 4]
+    assert len(best(Diverse(scores, FAR[:5]), conversations, budget=9, seed=0)) == 4
+    assert best(Diverse(np.zeros(0), np.zeros((0, 2))), np.zeros(0, dtype=np.intp), budget=3, seed=0).tolist() == []
+
+
+def test_a_negative_budget_is_refused_without_a_slice_too() -> None:
+    with pytest.raises(BadPool, match="budget -1"):
+        best(Diverse(np.ones(2), FAR[:2]), np.arange(2), budget=-1, seed=0)

@@ -8,8 +8,10 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace as replace_struct
 from sqlalchemy import Engine
+from tests.learner_events import turn
 from tests.learner_labeler import FakeLabeler
 from tests.learner_models import logged, make_base, pair, snapshot, thumb
+from tests.unit.learner.questions.desk_of_chats import store
 
 from thumbwheel_learner.dataset import snapshots
 from thumbwheel_learner.dataset.examples import Snapshot
@@ -17,12 +19,16 @@ from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.dataset.snapshots import Sourced
 from thumbwheel_learner.model.policy import load_policy
 from thumbwheel_learner.progress import silent
+from thumbwheel_learner.questions.ask import Asking
+from thumbwheel_learner.questions.settings import QuestionSettings
+from thumbwheel_learner.reward.model import RewardConfig, RewardModel
 from thumbwheel_learner.rlaif.labeler import LabelerAway
 from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
+from thumbwheel_learner.rollouts.served import RolloutFailed
 from thumbwheel_learner.runs.plan import recipe_of
-from thumbwheel_learner.runs.stage import Parent, StageInput
 from thumbwheel_learner.runs.provenance import provenance
-from thumbwheel_learner.runs.stages import Workshop
+from thumbwheel_learner.runs.stage import Parent, StageInput
+from thumbwheel_learner.runs.stages import REWARD_MODELS, Workshop
 from thumbwheel_learner.settings import Training
 from thumbwheel_learner.store.runs import (
     add_result,
@@ -214,3 +220,38 @@ def test_reward_models_behind_versions_are_kept_and_only_spare_ones_go(engine: E
     spare = spare_reward_models(engine)
     assert sorted(row.folder for row in spare) == ["f1", "f4"]
     assert spare_reward_models(engine) == []
+
+
+class Away:
+    """Rollouts of a service that does not sample."""
+
+    def __enter__(self) -> Any:
+        raise RolloutFailed("the service is away")
+
+    def __exit__(self, *_: object) -> None:
+        raise AssertionError("never entered")
+
+
+def test_people_are_asked_by_the_reward_model_of_the_run_even_when_nothing_can_be_sampled(
+    workshop: Workshop, engine: Engine, tmp_path: Path
+) -> None:
+    store(engine, [turn(n, answer=word) for n, word in enumerate(("yes", "no", "please", "sorry", "rude", "late"))])
+    model = load_policy(make_base(tmp_path / "base"))
+    folder = f"{REWARD_MODELS}/rm-1"
+    RewardModel(model, RewardConfig(rank=2), "reward").save(tmp_path / folder)
+    settings = QuestionSettings(per_day=3, compare_share=1.0)
+    woken: list[int] = []
+    asking = Asking(engine=engine, keys=NoKeys(), settings=settings, wake=lambda: woken.append(1))
+    shop = replace(workshop, model=lambda: model, rollouts=lambda _: cast(Any, Away()), asking=asking)
+    assert "questions" in shop.stages()
+    outcome = shop.questions(given(tmp_path, reward={"id": "rm-1", "folder": folder}))
+    assert (outcome.state, outcome.result["asked"], outcome.result["comparisons"]) == (None, 3, 0)
+    assert woken == [1]
+
+
+def test_nobody_is_asked_without_a_fresh_reward_model(workshop: Workshop, tmp_path: Path) -> None:
+    assert "questions" not in workshop.stages()
+    asking = cast(Any, object())
+    for results in ({}, {"reward": {"skipped": "no labels"}}):
+        outcome = replace(workshop, asking=asking).questions(given(tmp_path, **results))
+        assert (outcome.state, list(outcome.result)) == (None, ["skipped"])

@@ -1,0 +1,27 @@
+"""Settings of the questions to people; read by `thumbwheel_learner.settings`, as all are."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Acquisition = Literal["random", "entropy", "bald", "variance", "double_thompson", "d_optimal"]
+ACQUISITIONS: tuple[Acquisition, ...] = get_args(Acquisition)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionSettings:
+    """What people are asked, and how much; off without a budget."""
+
+    per_day: int = 0
+    """`QUESTIONS_PER_DAY`: questions asked in any 24 hours, at most; 0: nobody is asked anything."""
+    acquisition: Acquisition = "bald"
+    """`QUESTIONS_ACQUISITION`: what makes an answer worth asking about, see docs/algorithms/acquisition.md."""
+    random_share: float = 0.2
+    """`QUESTIONS_RANDOM_SHARE`: of the questions, drawn without looking at any score, from as large a share of the
+    conversations that is set aside for them; only what people say of these is an unbiased picture."""
+    compare_share: float = 0.3
+    """`QUESTIONS_COMPARE_SHARE`: of the chosen questions, which of two answers is better, the second one sampled anew
+    from the live policy; the others ask whether an answer is good, or what it should have been."""
+    expiry_hours: float = 72.0
+    """`QUESTIONS_EXPIRY_HOURS`: a question that nobody has answered by then is withdrawn."""
+    pool: int = 500
+    """`QUESTIONS_POOL`: the newest chats that are looked at after each refresh of the reward model."""

@@ -1,0 +1,1 @@
+"""Questions of the learner that people answer."""

@@ -39,8 +39,11 @@ def train_all(
     base: Path, out: Path, world: Any, *, shard: bool = False, iterations: int = 1, progress: Any = None
 ) -> None:
     """An SFT adapter, a reward model and a PPO adapter of one tiny model, each from the bare base."""
+    from transformers import PreTrainedTokenizerFast
+
     from thumbwheel_learner.model.lora import LoraConfig
     from thumbwheel_learner.model.policy import load_policy
+    from thumbwheel_learner.model.tokens import ChatTokenizer
     from thumbwheel_learner.ppo.train import train_ppo
     from thumbwheel_learner.progress import silent
     from thumbwheel_learner.reward.model import RewardConfig
@@ -49,6 +52,8 @@ def train_all(
     from thumbwheel_learner.sft import SftConfig, demo_rows, train_sft
 
     model = load_policy(base, world=world, shard=shard)
+    # To a Qwen 2 checkpoint transformers give Qwen's byte-level tokenizer, whatever its folder holds.
+    model.tokens = ChatTokenizer(PreTrainedTokenizerFast.from_pretrained(base), frozenset({4}))
     words = "order late refund where is my the now good bad".split()
     demos = [
         demo(n, f"{words[n % 10]} {words[n % 7]}", f"sorry {words[n % 9]} please {words[n % 8]} thanks")

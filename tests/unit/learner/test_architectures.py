@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from tests.learner_models import ARCHITECTURES, demo, make_base, one_thread_inside_operations, pair, snapshot, thumb
 from tests.learner_ppo import PROMPTS, SMALL, LikesWord
+from transformers import PreTrainedTokenizerFast
 
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.reward.model import RewardConfig, load_reward
 from thumbwheel_learner.reward.training import train_reward
@@ -20,8 +22,12 @@ from thumbwheel_learner.sft import SftConfig, train_sft
 
 @pytest.fixture(params=ARCHITECTURES)
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PolicyModel]:
+    base = make_base(tmp_path / "base", architecture=request.param, scale=1.0)
     with one_thread_inside_operations():
-        yield load_policy(make_base(tmp_path / "base", architecture=request.param, scale=1.0))
+        model = load_policy(base)
+        # To a Qwen 2 checkpoint transformers give Qwen's byte-level tokenizer, whatever its folder holds.
+        model.tokens = ChatTokenizer(PreTrainedTokenizerFast.from_pretrained(base), frozenset({4}))
+        yield model
 
 
 def test_demonstrations_become_likelier(model: PolicyModel, tmp_path: Path) -> None:
@@ -36,7 +42,7 @@ def test_a_reward_model_learns_pairs_and_thumbs_and_is_read_back_the_same(model:
     pairs = [pair(n, "my order late", "sorry thanks", "rude no") for n in range(24, 40)]
     config = RewardConfig(rank=4, alpha=8, epochs=12, learning_rate=2e-2, head_learning_rate=2e-2, batch_tokens=128)
     reward, report = train_reward(model, snapshot(judged=judged, pairs=pairs), config, tmp_path / "reward")
-    assert report.train_loss < 0.97 * math.log(2)
+    assert report.train_loss < 0.75 * math.log(2)
     asked, said = [[2, 10, 15, 4, 3]] * 2, ["thanks", "rude"]
     scores = reward.score(asked, said)
     assert bool((scores.members[0] > scores.members[1]).all())

@@ -39,7 +39,7 @@ class GateConfig:
     """An intent with fewer of the gate's prompts is not judged by itself."""
     min_golden: int = 8
     """Held-out corrections without which their likelihood decides nothing."""
-    golden_fall: float = 0.25
+    golden_fall: float = 0.1
     """Nats per token by which corrected answers may become less likely: whoever learns what to say becomes surer of it,
     and finds every other wording less likely."""
     safety_prompts: tuple[str, ...] = ()

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.learner_models import logged, make_base, snapshot, thumb
+from tests.learner_ppo import LikesWord
 
 from thumbwheel_demo.corpus import answer, prompts
 from thumbwheel_demo.experiments.gate.__main__ import main
@@ -16,9 +18,13 @@ from thumbwheel_demo.experiments.gate.candidates import (
     satisfaction,
     tilted,
 )
-from thumbwheel_demo.experiments.gate.desk import Pool, snapshot_of
+from thumbwheel_demo.experiments.gate.desk import Desk, Pool, snapshot_of
+from thumbwheel_demo.experiments.gate.trained import Negated, negated_policy, try_negated
 from thumbwheel_demo.experiments.gate.trials import Trial, Trials, figures, planned
 from thumbwheel_demo.people import PeopleSettings
+from thumbwheel_learner.gate.config import GateConfig
+from thumbwheel_learner.model.policy import load_policy
+from thumbwheel_learner.reward.labels import Evidence
 from thumbwheel_learner.reward.model import RewardScores
 from thumbwheel_learner.rollouts.engine import Rollout
 
@@ -104,6 +110,31 @@ def test_the_desk_logs_every_chat_and_labels_follow_satisfaction_with_noise() ->
     assert frozen == snapshot_of(scenarios, said, [[n] for n in range(400)], PeopleSettings(seed=1))
 
 
+def test_a_candidate_learns_from_a_reward_turned_round_and_comes_before_the_gate(tmp_path: Path) -> None:
+    model = load_policy(make_base(tmp_path / "base", scale=1.0))
+    words = ("order", "refund", "late", "my")
+    judged = [thumb(n, words[n % 4], ("please", "rude")[n % 2], up=n % 2 == 0) for n in range(80)]
+    practice = [logged(n, f"{words[n % 4]} {words[n // 4 % 4]}") for n in range(16)]
+    scenarios = prompts("live", 16, 1)
+    asked = {tuple(model.tokens.prompt_ids(p.messages)): s for p, s in zip(practice, scenarios, strict=True)}
+    training, held_out = snapshot(judged=judged, prompts=practice), snapshot(prompts=practice)
+    desk = Desk(Evidence(training, held_out, ()), None, Pool({}, [], SATISFIED), asked)
+    adapter, kl = negated_policy(model, desk, 1, tmp_path / "seed")
+    again, same = negated_policy(model, desk, 1, tmp_path / "seed")
+    assert (again, same) == (adapter, kl)
+    assert kl > 0
+    tried = try_negated(model, desk, 1, GateConfig(min_prompts=4, max_tokens=4), tmp_path / "seed")
+    assert not tried.verdict.accepted
+    assert tried.kl == kl
+    assert all(0 <= share <= 1 for share in tried.satisfied)
+
+
+def test_praise_turned_round_is_blame() -> None:
+    turned = Negated(LikesWord("a")).score([[1], [1]], ["a", "b"])
+    assert turned.mean.tolist() == [-1.0, 0.0]
+    assert Negated(LikesWord("a")).identity() != LikesWord("a").identity()
+
+
 def trial(kind: str, number: int, *, accepted: bool, seed: int = 1, options: dict[str, int] | None = None) -> Trial:
     win_rate = {"mean": 0.5 + number / 100, "low": 0.49, "high": 0.6, "n": 9}
     return Trial(
@@ -152,18 +183,17 @@ def test_figures_hold_each_kind_to_its_bar() -> None:
 
 def test_the_experiment_runs_tiny_and_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = ["--seeds", "1", "--chats", "240", "--answers", "3", "--prompts", "60", "--out", str(tmp_path)]
-    assert main([*tiny, "--candidates", "1", "--trained", "1"]) in (0, 1)
+    assert main([*tiny, "--candidates", "1"]) in (0, 1)
     first = capsys.readouterr().out
     assert "judge trained" in first
     found = json.loads((tmp_path / "gate.json").read_text())
     by_kind = {kind["kind"]: kind for kind in found["kinds"]}
-    assert set(by_kind) == {"identical", "negated", "better", "trained"}
-    assert by_kind["trained"]["accepted"]["mean"] == 0.0
+    assert set(by_kind) == {"identical", "negated", "better"}
     assert by_kind["negated"]["accepted"]["mean"] == 0.0
     assert by_kind["negated"]["win_rate"] < by_kind["better"]["win_rate"]
     assert by_kind["better"]["true_win_rate"] == pytest.approx(0.55)
     lines = (tmp_path / "trials.jsonl").read_bytes()
-    main([*tiny, "--candidates", "1", "--trained", "1"])
+    main([*tiny, "--candidates", "1"])
     assert "judge trained" not in capsys.readouterr().out
     assert (tmp_path / "trials.jsonl").read_bytes() == lines
 

@@ -258,7 +258,7 @@ def test_unlearning_what_people_corrected_is_an_objection(model: PolicyModel, tm
             parameter.add_(0.3)
     other = model.save("golden", tmp_path / "other" / "candidate")
     v = verdict(model, (live, other), engine, golden=rows, config=GateConfig(max_kl=1e6, max_kl_base=1e6))
-    assert v.golden.change.high < -0.25
+    assert v.golden.change.high < -0.1
     assert [r.split(":")[0] for r in v.reasons] == ["unlearns what people corrected"]
     few = verdict(model, (live, other), engine, golden=rows[:7], config=GateConfig(max_kl=1e6, max_kl_base=1e6))
     assert few.accepted, "seven corrections decide nothing"

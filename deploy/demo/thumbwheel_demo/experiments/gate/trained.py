@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 from thumbwheel_demo.experiments.gate.desk import Desk
 from thumbwheel_demo.satisfaction import judge
@@ -15,6 +16,7 @@ from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.ppo.train import AnswerScorer, train_ppo
 from thumbwheel_learner.reward.model import DESCRIPTION, RewardConfig, RewardScores, load_reward
 from thumbwheel_learner.reward.training import train_reward
+from thumbwheel_learner.rollouts.engine import RolloutEngine
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 from thumbwheel_learner.runs.stages import prompts_to_practise
 
@@ -81,12 +83,15 @@ def try_negated(model: PolicyModel, desk: Desk, number: int, config: GateConfig,
     drawn, engine = replace(config, seed=number, prompts=min(config.prompts, PROMPTS)), TransformersSampler(model)
     exam = make_exam(model, desk.evidence.judge, drawn)
     verdict = judge_gate(model, None, adapter, desk.judge, exam, engine, drawn, disjoint=desk.evidence.disjoint)
-    how = {"n": 1, "max_tokens": config.max_tokens, "temperature": config.temperature, "seed": number}
-    shares: list[float] = []
-    for policy in (None, adapter):
-        said = engine.sample(policy, exam.prompts, **how)
-        happy = [
-            judge(desk.scenarios[tuple(p)], row[0].text).satisfied for p, row in zip(exam.prompts, said, strict=True)
-        ]
-        shares.append(sum(happy) / len(happy))
-    return Tried(verdict, (shares[0], shares[1]), kl)
+    live, candidate = (_satisfied(desk, engine, policy, exam.prompts, drawn) for policy in (None, adapter))
+    return Tried(verdict, (live, candidate), kl)
+
+
+def _satisfied(
+    desk: Desk, engine: RolloutEngine, policy: Path | None, prompts: Sequence[Sequence[int]], config: GateConfig
+) -> float:
+    said = engine.sample(
+        policy, prompts, n=1, max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed
+    )
+    asked = [desk.scenarios[tuple(p)] for p in prompts]
+    return fmean(judge(scenario, row[0].text).satisfied for scenario, row in zip(asked, said, strict=True))

@@ -53,7 +53,7 @@ class AnswerScorer(Protocol):
 
 
 class IterationObserver(Protocol):
-    """Looks at a run between two iterations, for figures that PPO itself does not need: gold scores, held-out prompts."""
+    """Looks at a run between two iterations, for figures that PPO itself does not need."""
 
     def __call__(self, run: PpoRun) -> None:
         """After an iteration, before it is kept: told again of one that a kill came between. Changes nothing."""

@@ -82,7 +82,7 @@ def summary(cells: Sequence[Cell]) -> Summary:
         "both arms without KL go past twice the peak's √KL": peak > 0 and all(beyond.values()),
         "there the ensemble's gold exceeds the single model's": there is not None
         and bool(there["ensemble"].mean() > there["single"].mean()),
-        **{f"{name}: final gold": bool(finals[name].mean() >= peak_gold - error) for name in with_kl},
+        **{f"{name}: final gold at least the peak less one standard error": bool(finals[name].mean() >= peak_gold - error) for name in with_kl},
     }
     gain = None if there is None else there["ensemble"] - there["single"]
     return Summary(

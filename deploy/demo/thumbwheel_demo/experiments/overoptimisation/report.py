@@ -14,6 +14,9 @@ from thumbwheel_demo.report.record import Interval
 BEYOND = 2.0
 """How many times as far as the single model's peak the arms without KL have to go."""
 
+FREE = [name for name, arm in ARMS.items() if not arm.kl]
+HELD = [name for name, arm in ARMS.items() if arm.kl]
+
 
 class ArmFigures(Struct, frozen=True, kw_only=True):
     """One arm over all seeds, by distance and at its end."""
@@ -49,9 +52,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """and the standard error of its gold there, over seeds."""
     beyond: dict[str, bool]
     """Whether every seed of an arm without KL goes past twice the peak's √KL."""
-    single_there: Interval | None
-    """Gold at twice the peak's √KL; None where a seed of either arm does not come so far."""
-    ensemble_there: Interval | None
+    there: dict[str, Interval]
+    """Gold of these arms at twice the peak's √KL; empty where a seed of either does not come so far."""
     gain_there: Interval | None
     """Ensemble less single, paired by seed and prompt."""
     gain_there_by_seed: list[float]
@@ -71,20 +73,14 @@ def summary(cells: Sequence[Cell]) -> Summary:
     whole = {name: [found[seed] for seed in seeds] for name, found in by_arm.items()}
     paths = {name: [path_of(c) for c in found] for name, found in whole.items()}
     curves = {name: curve_of(found) for name, found in paths.items()}
+    finals = {name: _final(found) for name, found in whole.items()}
     single = curves["single"]
     top = single.peak()
-    peak, peak_gold, error = float(single.distance[top]), float(single.gold[:, top].mean()), single.error(top)
-    beyond = {name: all(p.reach > BEYOND * peak for p in paths[name]) for name in ("single", "ensemble")}
+    peak, peak_gold = float(single.distance[top]), single.gold[:, top]
+    beyond = {name: all(p.reach > BEYOND * peak for p in paths[name]) for name in FREE}
     there = gold_there(paths, BEYOND * peak) if all(beyond.values()) else None
-    finals = {name: _final(whole[name]) for name in ARMS}
-    with_kl = [name for name, arm in ARMS.items() if arm.kl]
-    bars = {
-        "both arms without KL go past twice the peak's √KL": peak > 0 and all(beyond.values()),
-        "there the ensemble's gold exceeds the single model's": there is not None
-        and bool(there["ensemble"].mean() > there["single"].mean()),
-        **{f"{name}: final gold at least the peak less one standard error": bool(finals[name].mean() >= peak_gold - error) for name in with_kl},
-    }
     gain = None if there is None else there["ensemble"] - there["single"]
+    bars = _bars(peak > 0 and all(beyond.values()), gain, float(peak_gold.mean()) - single.error(top), finals)
     return Summary(
         plan=cells[0].plan,
         seeds=seeds,
@@ -92,22 +88,33 @@ def summary(cells: Sequence[Cell]) -> Summary:
         start=crossed_interval(single.gold[:, 0]),
         arms={name: _arm(whole[name], paths[name], curves[name], finals[name]) for name in ARMS},
         peak=peak,
-        peak_gold=peak_gold,
-        peak_error=error,
+        peak_gold=float(peak_gold.mean()),
+        peak_error=single.error(top),
         beyond=beyond,
-        single_there=None if there is None else crossed_interval(there["single"]),
-        ensemble_there=None if there is None else crossed_interval(there["ensemble"]),
+        there={} if there is None else {name: crossed_interval(gold) for name, gold in there.items()},
         gain_there=None if gain is None else crossed_interval(gain),
         gain_there_by_seed=[] if gain is None else gain.mean(axis=1).tolist(),
-        kept={name: crossed_interval(finals[name] - single.gold[:, top]) for name in with_kl},
+        kept={name: crossed_interval(finals[name] - peak_gold) for name in HELD},
         bars=bars,
         passed=all(bars.values()),
     )
 
 
+def _bars(far: bool, gain: Array | None, enough: float, finals: Mapping[str, Array]) -> dict[str, bool]:
+    """`gain` [S, P] ensemble less single at twice the peak's √KL, `finals` [S, P] by arm."""
+    return {
+        "both arms without KL go past twice the peak's √KL": far,
+        "there the ensemble's gold exceeds the single model's": gain is not None and bool(gain.mean() > 0),
+        **{
+            f"{name}: final gold at least the peak less one standard error": bool(finals[name].mean() >= enough)
+            for name in HELD
+        },
+    }
+
+
 def gold_there(paths: Mapping[str, Sequence[Path]], distance: float) -> dict[str, Array]:
     """[S, P] gold of the arms without KL at that distance."""
-    return {name: np.array([p.gold_at(distance) for p in paths[name]]) for name in ("single", "ensemble")}
+    return {name: np.array([p.gold_at(distance) for p in paths[name]]) for name in FREE}
 
 
 def _final(cells: Sequence[Cell]) -> Array:

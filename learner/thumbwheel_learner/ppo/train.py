@@ -54,6 +54,18 @@ class AnswerScorer(Protocol):
         ...
 
 
+class IterationObserver(Protocol):
+    """Looks at a run between two iterations, for figures that PPO itself does not need."""
+
+    def __call__(self, run: PpoRun) -> None:
+        """After an iteration, before it is kept: told again of one that a kill came between. Changes nothing."""
+        ...
+
+
+def unobserved(run: PpoRun) -> None:
+    """An `IterationObserver` for callers that do not look."""
+
+
 def train_ppo(
     model: PolicyModel,
     start: Path | None,
@@ -67,12 +79,13 @@ def train_ppo(
     demonstrations: Sequence[Row] = (),
     tripwire: Tripwire | None = None,
     progress: Progress = silent,
+    on_iteration: IterationObserver = unobserved,
 ) -> tuple[Path, PpoReport]:
     """Improve `start` (None: the bare base) on `prompts` (token ids) and write the new adapter to `folder`.
 
     `work` holds the checkpoint and the candidates that the engine loads; called again with the same arguments after
     a kill, the run goes on after its last minibatch. `tripwire` may stop it. Raises `NothingToPractise`, `NoAttention`,
-    `BrokenRollout`, and whatever the engine or `progress` raises.
+    `BrokenRollout`, and whatever the engine, `progress` or `on_iteration` raises.
     """
     started = time.monotonic()
     if config.token_credit:
@@ -90,6 +103,7 @@ def train_ppo(
     while run.iteration < config.iterations and run.stopped is None:
         _iterate(run, reward, usable, engine, demonstrations, checkpoint, progress)
         _show(run, tripwire, work)
+        on_iteration(run)
         checkpoint.save(run)
         last = run.history[-1]
         detail = f"iteration {run.iteration}/{config.iterations}, reward {last['reward']:+.2f}, KL {last['kl']:.2f}"

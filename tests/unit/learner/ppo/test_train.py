@@ -106,6 +106,31 @@ def test_a_rate_that_is_right_is_left_alone(model: PolicyModel, tmp_path: Path) 
     assert [step["steps_taken_back"] for step in report.history] == [0.0] * report.iterations
 
 
+def test_an_observer_sees_the_policy_of_every_iteration_and_again_after_a_kill(
+    model: PolicyModel, tmp_path: Path
+) -> None:
+    class Killed(Exception):
+        """As if the process had been killed."""
+
+    seen: list[tuple[int, bytes]] = []
+    engine, work = TransformersSampler(model), tmp_path / "work"
+
+    def look(run: PpoRun) -> None:
+        saved = run.model.save(POLICY, tmp_path / "seen")
+        seen.append((run.iteration, (saved / "adapter_model.safetensors").read_bytes()))
+        if len(seen) == 2:
+            raise Killed
+
+    out = tmp_path / "out"
+    with pytest.raises(Killed):
+        train_ppo(model, None, LikesWord(), PROMPTS, engine, SMALL, out, work=work, on_iteration=look)
+    train_ppo(model, None, LikesWord(), PROMPTS, engine, SMALL, out, work=work, on_iteration=look)
+    assert [iteration for iteration, _ in seen] == [1, 2, 2, 3]
+    assert seen[1] == seen[2]
+    assert len({policy for _, policy in seen}) == 3
+    assert seen[-1][1] == (out / "adapter_model.safetensors").read_bytes()
+
+
 def test_the_reference_stays_where_the_run_began(model: PolicyModel, tmp_path: Path) -> None:
     model.add("parent", LoraConfig(4, 8))
     with torch.no_grad():

@@ -1,0 +1,1 @@
+"""What PPO makes of a reward learned from mistaken people: gold against proxy, one member or several, KL or none."""

@@ -19,7 +19,8 @@ from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import NothingToPractise, train_ppo
 from thumbwheel_learner.progress import Progress
-from thumbwheel_learner.reward.labels import Evidence, Item, split_evidence
+from thumbwheel_learner.reward.labels import Evidence, Item, Row, split_evidence
+from thumbwheel_learner.reward.meta_step import sample_shifted
 from thumbwheel_learner.reward.model import load_reward
 from thumbwheel_learner.reward.training import TooFewLabels, train_reward
 from thumbwheel_learner.rlaif.labelling import Labelling, items_of_labelled
@@ -91,6 +92,7 @@ class Workshop:
                 folder,
                 weights=voters.weights,
                 extra=extra,
+                shifted=self.shifted(given, snapshot),
                 progress=given.progress,
             )
         except TooFewLabels as error:
@@ -116,6 +118,18 @@ class Workshop:
         labelled = self.labelling.label(given.run_id, heard, weights=voters.weights, progress=given.progress)
         items = items_of_labelled(labelled, self.model().tokens, self.recipe.reward.max_length)
         return items, {"labeler": labelled.facts}
+
+    def shifted(self, given: StageInput, heard: Snapshot) -> list[list[Row]]:
+        """Unlabelled answers of the live policy for the meta step; none where that is off."""
+        config = self.recipe.reward
+        if not config.meta_rate:
+            return []
+        model = self.model()
+        asked = [p for p in prompts_to_practise(model.tokens, heard.prompts) if len(p) <= self.recipe.ppo.max_prompt]
+        if not asked:
+            return []
+        with self._rollouts(model) as engine:
+            return sample_shifted(model, engine, given.parent.adapter, asked, config.max_length, config.seed)
 
     def sft(self, given: StageInput) -> StageOutcome:
         """Teach the live policy what people say should have been said."""

@@ -53,9 +53,10 @@ def test_length_wins_votes_only_of_those_it_impresses() -> None:
         made, words = desk(population)
         long = np.array([words[t.conversation_id] for t in made.held_out])
         ups, good = np.array([t.value for t in made.held_out]), np.array(made.satisfied)
-        gap[population] = float(ups[good & (long > 30)].mean() - ups[good & (long <= 20)].mean())
-    assert abs(gap["fair"]) < 0.15
-    assert gap["impressed by length"] > 0.15
+        unhappy = ups[~good & (long > 25)].mean() - ups[~good & (long <= 15)].mean()
+        gap[population] = float(unhappy)
+    assert abs(gap["fair"]) < 0.12
+    assert gap["impressed by length"] > 0.2
     assert chance_of_up(True, 9.0, 0.1, 0.0) == 0.9
     assert chance_of_up(False, 0.0, 0.1, 1.0) == pytest.approx(0.1)
 
@@ -113,7 +114,7 @@ def test_arms_differ_from_the_default_by_what_their_names_say() -> None:
 
 
 def test_a_tiny_run_leaves_figures_and_a_second_one_reads_its_cells(tmp_path: Path) -> None:
-    given = ["--out", str(tmp_path), "--seeds", "1", "--chats", "100", "--moved", "20", "--arms", "default;meta step"]
+    given = ["--out", str(tmp_path), "--seeds", "1", "--chats", "80", "--moved", "20", "--arms", "default;meta step"]
     assert main(given) == 1
     made = (tmp_path / "thumbs.json").read_bytes()
     cells = sorted(tmp_path.glob("seed-1/*/cell.json"))

@@ -27,8 +27,8 @@ def test_a_temperature_mends_boasts_and_no_label_calibrates_itself() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=4_000) * 1.5
     labels = (rng.random(4_000) < sigmoid(logits)).astype(float)
-    probabilities, temperature = cross_calibrated(4 * logits, labels)
-    assert temperature == pytest.approx(4.0, rel=0.15)
+    probabilities, calibration = cross_calibrated(4 * logits, labels)
+    assert calibration.temperature == pytest.approx(4.0, rel=0.15)
     assert ece(probabilities, labels) < 0.04 < 0.1 < ece(sigmoid(4 * logits), labels)
     turned = labels.copy()
     turned[::2] = 1 - turned[::2]
@@ -37,18 +37,22 @@ def test_a_temperature_mends_boasts_and_no_label_calibrates_itself() -> None:
     assert not np.array_equal(other[1::2], probabilities[1::2])
 
 
-def test_few_labels_leave_the_temperature_alone() -> None:
+def test_few_labels_leave_the_logits_alone() -> None:
     logits = np.linspace(-3, 3, MIN_CALIBRATION - 1)
-    probabilities, temperature = cross_calibrated(logits, (logits > 0).astype(float))
-    assert temperature == 1.0
+    probabilities, calibration = cross_calibrated(logits, (logits > 0).astype(float))
+    assert calibration == (1.0, 0.0)
     assert np.array_equal(probabilities, sigmoid(logits))
 
 
-def test_the_temperature_is_kept_with_the_model_and_used(model: PolicyModel, tmp_path: Path) -> None:
+def test_temperature_and_shift_are_kept_with_the_model_and_used(model: PolicyModel, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     judged = [thumb(n, "my order", ("sorry", "rude")[n % 2], up=bool(rng.integers(2))) for n in range(300)]
     reward, report = train_reward(model, snapshot(judged=judged), CONFIG, tmp_path / "reward")
     assert reward.temperature == report.temperature != 1.0
+    assert report.shift != 0.0
+    asked, answers = [said("my order")] * 300, [j.answer for j in judged]
+    held_out, up = reward.score_messages(asked[-45:], answers[-45:]), [j.value for j in judged[-45:]]
+    assert float(reward.p_up(held_out).mean()) == pytest.approx(np.mean(up), abs=0.05)
     scores = RewardScores(torch.tensor([2.0]), torch.zeros(1), torch.tensor([[2.0]]))
     offset = float((reward.center + reward.thumb_bias.detach()).mean())
     assert float(reward.p_up(scores)) == pytest.approx(float(sigmoid(np.array((2.0 + offset) / reward.temperature))))

@@ -156,7 +156,8 @@ def _redrawn(
     drawn: list[NDArray[np.float64]] = []
     for _ in range(RESAMPLES):
         found: list[list[float]] = []
-        for seed in rng.integers(len(seeds), size=len(seeds)).tolist():
+        again: list[int] = rng.integers(len(seeds), size=len(seeds)).tolist()
+        for seed in again:
             groups = people[seed]
             rows = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
             found.append(at(seeds[seed], rows))

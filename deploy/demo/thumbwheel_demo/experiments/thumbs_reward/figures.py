@@ -159,7 +159,8 @@ def _redrawn(
         again: list[int] = rng.integers(len(seeds), size=len(seeds)).tolist()
         for seed in again:
             groups = people[seed]
-            rows = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
+            chosen: list[int] = rng.integers(len(groups), size=len(groups)).tolist()
+            rows: NDArray[np.intp] = np.concatenate([groups[i] for i in chosen])
             found.append(at(seeds[seed], rows))
         drawn.append(np.mean(found, axis=0))
     low, high = np.nanquantile(drawn, (0.025, 0.975), axis=0)

@@ -114,7 +114,7 @@ def test_arms_differ_from_the_default_by_what_their_names_say() -> None:
 
 
 def test_a_tiny_run_leaves_figures_and_a_second_one_reads_its_cells(tmp_path: Path) -> None:
-    given = ["--out", str(tmp_path), "--seeds", "1", "--chats", "80", "--moved", "20", "--arms", "default;meta step"]
+    given = ["--out", str(tmp_path), "--seeds", "1", "--chats", "80", "--moved", "20", "--arms", "default,meta step"]
     assert main(given) == 1
     made = (tmp_path / "thumbs.json").read_bytes()
     cells = sorted(tmp_path.glob("seed-1/*/cell.json"))

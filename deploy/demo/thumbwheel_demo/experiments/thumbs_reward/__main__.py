@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--out", type=Path, default=OUT, help="folder of answers, cells and figures")
     made.add_argument("--seeds", type=seeds, default="1-5", help="who votes, on which side, and the training's chance")
-    made.add_argument("--arms", default=",".join(ARMS), help="separated by semicolons, as names hold commas")
+    made.add_argument("--arms", default=",".join(ARMS), help="some of them, separated by commas")
     made.add_argument("--chats", type=int, default=Amounts.chats, help="with the demo policy, shared by all seeds")
     made.add_argument("--moved", type=int, default=Amounts.moved, help="prompts to the policy that moved")
     return made
@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, write `thumbs.json`, `thumbs.svg` and a table; 1 when a bar is missed."""
     made = parser()
     given = made.parse_args(arguments)
-    arms = [arm.strip() for arm in str(given.arms).split(";")] if given.arms != made.get_default("arms") else list(ARMS)
+    arms = [arm.strip() for arm in str(given.arms).split(",")]
     if unknown := [arm for arm in arms if arm not in ARMS]:
-        made.error(f"unknown arm {unknown[0]!r}; there are {'; '.join(ARMS)}")
+        made.error(f"unknown arm {unknown[0]!r}; there are {', '.join(ARMS)}")
     if min(given.chats, given.moved) < 20:
         made.error("--chats and --moved must be at least 20")
     console = Console()

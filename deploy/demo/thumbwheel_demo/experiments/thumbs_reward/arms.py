@@ -57,9 +57,9 @@ ARMS: Mapping[str, Arm] = {
     "length head": Arm(FAIR, length_head=1.0),
     "meta step": Arm(FAIR, meta_rate=0.1),
     "four members": Arm(FAIR, members=4),
-    "four members, by user": Arm(FAIR, members=4, bootstrap=True, prior_scale=1.0),
+    "four members by user": Arm(FAIR, members=4, bootstrap=True, prior_scale=1.0),
     "impressed": Arm(IMPRESSED),
-    "impressed, length head": Arm(IMPRESSED, length_head=1.0),
+    "impressed with length head": Arm(IMPRESSED, length_head=1.0),
 }
 
 
@@ -154,7 +154,7 @@ class Runner:
         return [cells[name] for name in arms]
 
     def _file(self, name: str, seed: int) -> Path:
-        return self.out / f"seed-{seed}" / name.replace(" ", "-").replace(",", "") / RESULT
+        return self.out / f"seed-{seed}" / name.replace(" ", "-") / RESULT
 
     def _cell(self, name: str, seed: int, desk: Desk, settings: Any) -> Cell:
         started = time.monotonic()

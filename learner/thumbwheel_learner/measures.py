@@ -114,18 +114,42 @@ def bootstrap(
     return Estimate(figure(everything), low, high, len(member))
 
 
-def fit_temperature(logits: Array, labels: Array) -> float:
-    """The T > 0 that makes sigmoid(logits / T) most likely (Guo et al. 2017, arXiv:1706.04599); 1 without evidence.
+SHIFT_PRECISION = 4.0
+"""Of the prior on a calibration's shift, 1 / variance in logits: a model knows its base rate from many more labels."""
 
-    The negative log-likelihood is convex in 1/T; a grid in log T is exact enough and cannot diverge. The grid ends at
-    [1/8, 8], which also keeps a small or separable sample from claiming certainty.
+
+class Calibration(NamedTuple):
+    """P = sigmoid((logit + shift) / temperature)."""
+
+    temperature: float
+    shift: float
+
+    def apply(self, logits: Array) -> Array:
+        """Probabilities."""
+        return sigmoid((logits + self.shift) / self.temperature)
+
+
+def fit_calibration(logits: Array, labels: Array) -> Calibration:
+    """The temperature > 0 (Guo et al. 2017, arXiv:1706.04599) and shift that make the labels most likely; 1 and 0
+    without evidence.
+
+    Both together are Platt's scaling (1999, *Probabilistic outputs for support vector machines*): a temperature alone
+    would stretch the base rate, too. shift / temperature has a Gaussian prior. A grid in log T, which ends at
+    [1/8, 8] and so keeps a small or separable sample from claiming certainty; Newton's method for the shift at each.
     """
     if len(logits) < 2 or labels.min() == labels.max():
-        return 1.0
+        return Calibration(1.0, 0.0)
     grid: Array = np.exp(np.linspace(-np.log(8), np.log(8), 161))
     scaled = logits[None, :] / grid[:, None]
-    losses = (np.logaddexp(0, scaled) - labels[None, :] * scaled).mean(axis=1)
-    return float(grid[int(np.argmin(losses))])
+    moved: Array = np.zeros(len(grid))
+    for _ in range(12):
+        said = sigmoid(scaled + moved[:, None])
+        slope = (said - labels[None, :]).sum(axis=1) + SHIFT_PRECISION * moved
+        moved -= np.clip(slope / ((said * (1 - said)).sum(axis=1) + SHIFT_PRECISION), -1, 1)
+    z = scaled + moved[:, None]
+    losses = (np.logaddexp(0, z) - labels[None, :] * z).sum(axis=1) + SHIFT_PRECISION * moved**2 / 2
+    best = int(np.argmin(losses))
+    return Calibration(float(grid[best]), float(moved[best] * grid[best]))
 
 
 def sigmoid(x: Array) -> Array:

@@ -44,6 +44,12 @@ class Training:
     """`SFT_LEARNING_RATE`: at a width of 192; wider models get less in proportion. So with the other two."""
     reward_learning_rate: float = 0.0
     """`REWARD_LEARNING_RATE`: of the reward model's adapters."""
+    reward_length_head: float = 0.0
+    """`REWARD_LENGTH_HEAD`: weight of the losses that keep the reward from correlating with the answer's length, 1 in
+    the paper (ODIN); 0: off. Of the reward model and of the judge."""
+    reward_meta_rate: float = 0.0
+    """`REWARD_META_RATE`: step of the reward model towards telling the live policy's answers apart, before each
+    gradient (MetaRM); 0: off. Costs 600 sampled answers a run, and time."""
     ppo_learning_rate: float = 0.0
     """`PPO_LEARNING_RATE`: of the policy, at the first iteration."""
     ppo_iterations: int = 0
@@ -260,6 +266,8 @@ def _training(given: Mapping[str, str]) -> Training:
         sft_epochs=_number(given, "SFT_EPOCHS", int, 0),
         sft_learning_rate=_number(given, "SFT_LEARNING_RATE", float, 0.0),
         reward_learning_rate=_number(given, "REWARD_LEARNING_RATE", float, 0.0),
+        reward_length_head=_number(given, "REWARD_LENGTH_HEAD", float, 0.0),
+        reward_meta_rate=_number(given, "REWARD_META_RATE", float, 0.0),
         ppo_learning_rate=_number(given, "PPO_LEARNING_RATE", float, 0.0),
         ppo_iterations=_number(given, "PPO_ITERATIONS", int, 0),
         ppo_epochs=_number(given, "PPO_EPOCHS", int, 0),

@@ -76,10 +76,25 @@ class RewardConfig:
     docs/experiments.md)."""
     mismatched: int = 1
     """Preferred answers of other conversations that each pair's preferred one is set against (`labels.mismatched`)."""
+    length_head: float = 0.0
+    """Weight of the losses of a second head that takes upon itself what length explains and is not kept
+    (`length_head.py`; Chen et al. 2024, arXiv:2402.07319, who take 1); 0 leaves it out."""
+    meta_rate: float = 0.0
+    """Step towards telling the current policy's answers apart, before each gradient is taken (`meta_step.py`; Dou et
+    al. 2024, arXiv:2405.00438); 0 leaves it out."""
     trunk_bytes: int = 1 << 30
     """What the frozen blocks below the adapters make of the labels is kept up to this size instead of made anew."""
     held_out: float = 0.15
     seed: int = 0
+
+
+class Reading(NamedTuple):
+    """What a forward pass makes of answers; differentiable."""
+
+    scores: Tensor
+    """[K, N] logits before centring."""
+    features: Tensor
+    """[K, N, F] what the heads read."""
 
 
 class RewardScores(NamedTuple):
@@ -133,14 +148,21 @@ class RewardModel:
     def raw(
         self, rows: Sequence[Row], trunk: Trunk | None = None, members: slice = ALL, known: Tensor | None = None
     ) -> Tensor:
-        """[K, N] logits of these members before centring; differentiable.
+        """[K, N] logits of these members before centring; see `reading`."""
+        return self.reading(rows, trunk, members, known).scores
+
+    def reading(
+        self, rows: Sequence[Row], trunk: Trunk | None = None, members: slice = ALL, known: Tensor | None = None
+    ) -> Reading:
+        """Logits of these members, and what their heads read.
 
         `trunk` holds what the lower blocks make of the rows, `known` [N, 2] how likely the base finds the answers;
         what is not given is read anew.
         """
         batch = batch_of(rows, self.model.tokens.pad_id)
         below = trunk.below(rows, batch) if trunk else self._below(batch)
-        scores = torch.einsum("knf,kf->kn", self.features(batch, self.names[members], below), self.head[members])
+        features = self.features(batch, self.names[members], below)
+        scores = torch.einsum("knf,kf->kn", features, self.head[members])
         if self.config.prior_scale:
             with torch.no_grad():
                 prior = torch.einsum("nf,kf->kn", self.features(batch, (), below)[0], self.prior[members])
@@ -148,7 +170,7 @@ class RewardModel:
         if self.config.likelihood:
             known = likelihoods(self.model, batch, self.first_block, below) if known is None else known
             scores = scores + self.likelihood_head[members] @ self.scaling.apply(known).T
-        return scores
+        return Reading(scores, features)
 
     def _below(self, batch: Batch) -> Tensor | None:
         """What all passes share: the frozen blocks below the adapters, if this model can be entered above them."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from thumbwheel_learner.measures import (
     Array,
+    Calibration,
     Estimate,
     auc,
     bootstrap,
@@ -19,14 +20,14 @@ from thumbwheel_learner.measures import (
     confusion,
     correlation,
     ece,
-    fit_temperature,
+    fit_calibration,
     reliability,
     sigmoid,
 )
 from thumbwheel_learner.reward.labels import Item, Row
 
 MIN_CALIBRATION = 30
-"""Fewer held-out thumbs than this leave the temperature at 1."""
+"""Fewer held-out thumbs than this leave the logits as they are."""
 
 
 class Scorer(Protocol):
@@ -50,7 +51,7 @@ class RewardReport:
     auc: Estimate
     """Of thumbs (and flags as down)."""
     ece: float
-    """Of calibrated probabilities of a thumb up; temperature cross-fitted in two halves."""
+    """Of calibrated probabilities of a thumb up; temperature and shift cross-fitted in two halves."""
     ece_uncalibrated: float
     calibration: list[dict[str, float]]
     """The reliability diagram behind `ece`: predicted, observed and count per bin."""
@@ -63,6 +64,8 @@ class RewardReport:
     disagreement: float
     """Mean standard deviation over members, in units of the scores' own."""
     temperature: float
+    shift: float
+    """What calibration adds to the logits before the temperature."""
     n_train: int
     n_held_out: int
     train_loss: float
@@ -94,7 +97,7 @@ def report_on(
     offset = float((reward.center + reward.thumb_bias.detach()).mean())
     logits = mean[firsts[thumbs]] + offset if thumbs else np.zeros(0)
     labels = np.array([test[n].value for n in thumbs])
-    probabilities, temperature = cross_calibrated(logits, labels)
+    probabilities, calibration = cross_calibrated(logits, labels)
     right_pairs = np.array([float(mean[firsts[n]] > mean[firsts[n] + 1]) for n in pairs])
     decided = np.concatenate([right_pairs, ((probabilities > 0.5) == (labels > 0.5)).astype(float)])
     sides = confusion(probabilities, labels) if thumbs else {}
@@ -113,7 +116,8 @@ def report_on(
         f1=sides.get("f1", nan),
         length_correlation=correlation(mean, lengths),
         disagreement=float(scores.std.mean() / mean.std()) if scores and mean.std() > 0 else nan,
-        temperature=temperature,
+        temperature=calibration.temperature,
+        shift=calibration.shift,
         n_train=len(train),
         n_held_out=len(test),
         train_loss=train_loss,
@@ -121,12 +125,12 @@ def report_on(
     )
 
 
-def cross_calibrated(logits: Array, labels: Array) -> tuple[Array, float]:
-    """Probabilities whose temperature comes from the other half, and the temperature of all for later use."""
+def cross_calibrated(logits: Array, labels: Array) -> tuple[Array, Calibration]:
+    """Probabilities whose calibration comes from the other half, and the calibration of all for later use."""
     if len(logits) < MIN_CALIBRATION:
-        return sigmoid(logits), 1.0
+        return sigmoid(logits), Calibration(1.0, 0.0)
     probabilities = np.zeros(len(logits))
     for half in (0, 1):
         mine, other = np.arange(len(logits)) % 2 == half, np.arange(len(logits)) % 2 != half
-        probabilities[mine] = sigmoid(logits[mine] / fit_temperature(logits[other], labels[other]))
-    return probabilities, fit_temperature(logits, labels)
+        probabilities[mine] = fit_calibration(logits[other], labels[other]).apply(logits[mine])
+    return probabilities, fit_calibration(logits, labels)

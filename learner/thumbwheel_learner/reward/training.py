@@ -10,6 +10,7 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,9 @@ from thumbwheel_learner.model.tokens import by_length
 from thumbwheel_learner.model.trunk import Trunk
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.reward.labels import Item, Row, apart_from, items_of, mismatched, split_by_time, weighted
+from thumbwheel_learner.reward.length_head import HeardLength, LengthHead
 from thumbwheel_learner.reward.likelihood import KnownLikelihoods
+from thumbwheel_learner.reward.meta_step import MetaStep
 from thumbwheel_learner.reward.model import ALL, RewardConfig, RewardModel
 from thumbwheel_learner.reward.report import RewardReport, report_on
 
@@ -41,12 +44,14 @@ def train_reward(
     *,
     weights: Mapping[str, float] | None = None,
     extra: Sequence[Item] = (),
+    shifted: Sequence[Sequence[Row]] = (),
     progress: Progress = silent,
     prefix: str = "reward",
 ) -> tuple[RewardModel, RewardReport]:
     """Train on the older labels, report on the newest, save to `folder`; `weights` by user, 1 where none is given.
 
     `extra` judgements, no person's, are trained on alone: never reported on, counted, or on a prompt that is held out.
+    `shifted` are unlabelled answers of the current policy, two or more to a prompt, for the meta step alone.
     Raises `TooFewLabels` when no label is left to train on.
     """
     started = time.monotonic()
@@ -56,29 +61,33 @@ def train_reward(
         raise TooFewLabels("the snapshot holds no thumb, rating, flag or pair to train on")
     reward = RewardModel(model, config, prefix)
     people = mismatched(train, config.mismatched, config.max_length, random.Random(config.seed))
-    loss = _fit(reward, [*people, *apart_from(extra, test)], config, progress)
+    loss = _fit(reward, [*people, *apart_from(extra, test)], shifted, config, progress)
     rows = [row for item in train for row in item.rows]
     with torch.no_grad():
         reward.center = reward.score_rows(rows).members.mean(dim=0)
     report = report_on(reward, train, test, train_loss=loss, seconds=time.monotonic() - started)
+    reward.thumb_bias.data += report.shift
     reward.temperature, reward.report = report.temperature, report.as_dict()
     reward.save(folder)
     return reward, report
 
 
-def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress: Progress) -> float:
+def _fit(
+    reward: RewardModel, train: list[Item], shifted: Sequence[Sequence[Row]], config: RewardConfig, progress: Progress
+) -> float:
     """All members at once, each with its own weights; returns the last epoch's mean loss."""
+    # 1. What is learned from, and what learns.
     generator = torch.Generator().manual_seed(config.seed)
-    users = {u: i for i, u in enumerate(dict.fromkeys(i.user for i in train))}
-    weights = _bootstrap_weights(len(users), config, generator)
-    user_bias = nn.Parameter(torch.zeros(config.members, len(users)))
+    lesson = _lesson(reward, train, config, generator)
+    length = lesson.length
+    meta = MetaStep(reward, shifted, config.meta_rate, generator)
     reward.thumb_bias.data.fill_(_base_rate(train))
-    fast = [reward.head, reward.thumb_bias, reward.cutpoints, user_bias]
+    fast = [reward.head, reward.thumb_bias, reward.cutpoints, lesson.user_bias, *([length.head] if length else [])]
     slow = [p for name in reward.names for p in reward.model.parameters(name)]
     optimizer = _optimizer(reward, slow, fast)
     rates = [group["lr"] for group in optimizer.param_groups]
     every = [p for group in optimizer.param_groups for p in group["params"]]
-    trunk, known = _read_once(reward, [row for i in train for row in i.rows], config)
+    # 2. All steps, before the first is taken: the learning rate follows them.
     lengths = [sum(len(r) for r in i.rows) for i in train]
     passes = passes_over(len(train), config)
     epochs = [list(by_length(lengths, config.batch_tokens, generator)) for _ in range(passes)]
@@ -87,38 +96,92 @@ def _fit(reward: RewardModel, train: list[Item], config: RewardConfig, progress:
     for epoch, batches in enumerate(epochs):
         epoch_loss = 0.0
         for group in batches:
-            kept = trunk.holds([row for i in group for row in train[i].rows])
+            # 3. Gradients in parts: each member by itself where its states below are kept.
+            kept = lesson.trunk.holds([row for i in group for row in train[i].rows])
             members = [slice(k, k + 1) for k in range(config.members)] if kept else [ALL]
             parts = [
-                (which, [group[i] for i in part])
+                _Part(which, [group[i] for i in part], len(group), kept)
                 for part in by_length([lengths[i] for i in group], config.part_tokens)
                 for which in members
             ]
-
-            def loss_of(
-                share: tuple[slice, list[int]], size: int = len(group), kept: bool = kept
-            ) -> tuple[Tensor, float]:
-                which, part = share
-                items = [train[i] for i in part]
-                who = torch.tensor([users[i.user] for i in items])
-                losses = _losses(reward, items, user_bias[which, who], trunk if kept else None, known, which)
-                weight = weights[which, who] * torch.tensor([i.weight for i in items])
-                loss = (losses.per_item * weight).sum() / (size * config.members)
-                level = config.centering * losses.level.square().sum() / config.members * len(part) / size
-                return loss + level, loss.item()
-
-            loss = sum(reward.model.side_by_side.add_gradients(loss_of, parts, every))
-            (0.5 * config.user_bias_precision * user_bias.square().sum() / (len(train) * config.members)).backward()
+            with meta.moved():
+                told = reward.model.side_by_side.add_gradients(lesson.loss_of, parts, every)
+            prior = 0.5 * config.user_bias_precision * lesson.user_bias.square().sum()
+            (prior / (len(train) * config.members)).backward()
+            # 4. The step.
             nn.utils.clip_grad_norm_(slow, config.max_grad_norm * config.members**0.5)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
+            loss = lesson.heard(told)
             epoch_loss += loss / len(batches)
             step += 1
             progress("reward", step / steps, f"epoch {epoch + 1}/{passes}, loss {loss:.3f}")
         if epoch_loss < config.fitted:
             break
+    if length:
+        reward.thumb_bias.data += length.level()
     return epoch_loss
+
+
+class _Part(NamedTuple):
+    """One forward and backward pass of a step."""
+
+    members: slice
+    items: list[int]
+    of: int
+    """Items in the whole step."""
+    kept: bool
+    """Whether the trunk holds their states."""
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What every step needs to know: the labels, who gave them, and what is read of them but once."""
+
+    reward: RewardModel
+    items: list[Item]
+    users: list[int]
+    """Number of each item's user."""
+    weights: Tensor
+    """[K, items]"""
+    user_bias: nn.Parameter
+    """[K, users]"""
+    trunk: Trunk
+    known: KnownLikelihoods | None
+    length: LengthHead | None
+
+    def loss_of(self, part: _Part) -> tuple[Tensor, tuple[float, HeardLength | None]]:
+        """This part's share of the step's loss; its labels' alone, and what the length head is to remember."""
+        config, which = self.reward.config, part.members
+        items = [self.items[i] for i in part.items]
+        bias = self.user_bias[which, [self.users[i] for i in part.items]]
+        trunk = self.trunk if part.kept else None
+        losses = _losses(self.reward, items, bias, trunk, self.known, which, self.length)
+        weighed = losses.per_item * self.weights[which, part.items]
+        loss = weighed.sum() / (part.of * config.members)
+        level = config.centering * losses.level.square().sum()
+        if self.length and losses.heard:
+            level = level + config.length_head * self.length.loss(losses.heard, self.reward.head[which])
+        share = len(part.items) / (part.of * config.members)
+        return loss + level * share, (loss.item(), losses.heard)
+
+    def heard(self, told: Sequence[tuple[float, HeardLength | None]]) -> float:
+        """The step's loss, once all parts are done; the length head remembers what it said."""
+        for _, said in told:
+            if self.length and said:
+                self.length.remember(said)
+        return sum(loss for loss, _ in told)
+
+
+def _lesson(reward: RewardModel, train: list[Item], config: RewardConfig, generator: torch.Generator) -> _Lesson:
+    numbers = {u: i for i, u in enumerate(dict.fromkeys(i.user for i in train))}
+    users = [numbers[i.user] for i in train]
+    weights = _bootstrap_weights(len(numbers), config, generator)[:, users] * torch.tensor([i.weight for i in train])
+    user_bias = nn.Parameter(torch.zeros(config.members, len(numbers)))
+    trunk, known = _read_once(reward, [row for i in train for row in i.rows], config)
+    length = LengthHead(config.members, reward.head.shape[1], generator) if config.length_head else None
+    return _Lesson(reward, train, users, weights, user_bias, trunk, known, length)
 
 
 def _optimizer(reward: RewardModel, slow: list[nn.Parameter], fast: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -167,6 +230,7 @@ class _Losses(NamedTuple):
     """[K, items]"""
     level: Tensor
     """[K] mean score of the batch."""
+    heard: HeardLength | None
 
 
 def _losses(
@@ -176,10 +240,16 @@ def _losses(
     trunk: Trunk | None,
     known: KnownLikelihoods | None,
     members: slice,
+    length: LengthHead | None,
 ) -> _Losses:
-    """Negative log-likelihood of every judgement under these members; `bias` [K, items] is the users' own."""
+    """Negative log-likelihood of every judgement under these members; `bias` [K, items] is the users' own.
+
+    With a length head the judgements are explained by both heads together.
+    """
     rows = [row for item in items for row in item.rows]
-    scores = reward.raw(rows, trunk, members, known.of(rows) if known else None)
+    quality, features = reward.reading(rows, trunk, members, known.of(rows) if known else None)
+    heard = length.read(features, quality, rows, members) if length else None
+    scores = quality + heard.length if heard else quality
     starts = torch.tensor([len(i.rows) for i in items]).cumsum(0) - torch.tensor([len(i.rows) for i in items])
     first = scores[:, starts]
     value = torch.tensor([i.value for i in items]).expand_as(first)
@@ -197,7 +267,7 @@ def _losses(
     rating = torch.tensor([k == "rating" for k in kinds])
     if bool(rating.any()):
         out[:, rating] = ordinal_nll(first[:, rating] + bias[:, rating], value[:, rating], reward.cutpoints)
-    return _Losses(out, scores.mean(dim=1))
+    return _Losses(out, quality.mean(dim=1), heard)
 
 
 def ordinal_nll(scores: Tensor, ratings: Tensor, cutpoints: Tensor) -> Tensor:

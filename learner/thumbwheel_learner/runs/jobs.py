@@ -18,10 +18,18 @@ from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.progress import Progress
 from thumbwheel_learner.refinement.refine import Refined, RefinementConfig, demonstrations_of, refine
 from thumbwheel_learner.reward.labels import Evidence, Item, Row
+from thumbwheel_learner.reward.meta_step import sample_shifted
 from thumbwheel_learner.reward.model import RewardConfig, load_reward
 from thumbwheel_learner.reward.report import RewardReport
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.sft import SftConfig, SftReport, train_sft
+
+
+class Shifted(NamedTuple):
+    """The policy whose answers the meta step looks at, and the prompts it is asked."""
+
+    adapter: Path | None
+    prompts: Sequence[Sequence[int]]
 
 
 def learn_reward(
@@ -32,10 +40,15 @@ def learn_reward(
     folder: Path,
     weights: Mapping[str, float],
     extra: Sequence[Item],
+    shifted: Shifted | None,
 ) -> RewardReport:
     """A reward model in `folder`; raises `TooFewLabels`."""
+    model, answers = tools.model, list[list[Row]]()
+    if shifted is not None:
+        prompts = [list(p) for p in shifted.prompts]
+        answers = sample_shifted(model, tools.rollouts, shifted.adapter, prompts, config.max_length, config.seed)
     _, report = train_reward(
-        tools.model, snapshot, config, folder, weights=weights, extra=extra, progress=tools.progress
+        model, snapshot, config, folder, weights=weights, extra=extra, shifted=answers, progress=tools.progress
     )
     return report
 

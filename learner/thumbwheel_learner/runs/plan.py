@@ -44,13 +44,17 @@ def recipe_of(training: Training) -> Recipe:
             members=training.reward_members,
             epochs=training.reward_epochs,
             learning_rate=training.reward_learning_rate,
+            length_head=training.reward_length_head,
+            meta_rate=training.reward_meta_rate,
         ),
     )
     gate = GateConfig(seed=training.seed)
     judge = replace(
         gate.judge,
         seed=gate.judge.seed + training.seed,
-        **_given(members=training.reward_members, epochs=training.reward_epochs),
+        **_given(
+            members=training.reward_members, epochs=training.reward_epochs, length_head=training.reward_length_head
+        ),
     )
     sft = replace(
         SftConfig(lora=lora, seed=training.seed),

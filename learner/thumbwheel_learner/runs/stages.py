@@ -4,7 +4,7 @@ import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,15 @@ from thumbwheel_learner.rlaif.labelling import Labelling, items_of_labelled
 from thumbwheel_learner.rollouts.engine import RolloutEngine
 from thumbwheel_learner.rollouts.served import RolloutFailed, RolloutRefused
 from thumbwheel_learner.runs.evidence import not_shown
-from thumbwheel_learner.runs.jobs import Judging, compare, learn_demonstrations, learn_reward, practise, write_anew
+from thumbwheel_learner.runs.jobs import (
+    Judging,
+    Shifted,
+    compare,
+    learn_demonstrations,
+    learn_reward,
+    practise,
+    write_anew,
+)
 from thumbwheel_learner.runs.plan import Recipe
 from thumbwheel_learner.runs.provenance import provenance, reasons
 from thumbwheel_learner.runs.publish import Publisher
@@ -118,18 +126,19 @@ class Workshop:
         said = {"voters": voters.as_dict(), **asked}
         reward_id = f"rm-{given.run_id.removeprefix('run-')}"
         folder = self.data / REWARD_MODELS / reward_id
+        shifted = self.shifted(given, snapshot)
+        job = partial(
+            learn_reward,
+            snapshot=snapshot,
+            config=self.recipe.reward,
+            folder=folder,
+            weights=voters.weights,
+            extra=extra,
+            shifted=shifted,
+        )
         try:
-            report = self._together(
-                partial(
-                    learn_reward,
-                    snapshot=snapshot,
-                    config=self.recipe.reward,
-                    folder=folder,
-                    weights=voters.weights,
-                    extra=extra,
-                ),
-                given,
-            )
+            with self._rollouts(self.model()) if shifted else nullcontext() as engine:
+                report = self._together(job, given, engine)
         except TooFewLabels as error:
             return StageOutcome(result={"skipped": str(error), **said}, reason=str(error))
         figures = report.as_dict() | {"sees": "all" if alone else "training", "base": self.base}
@@ -155,6 +164,14 @@ class Workshop:
         labelled = self.labelling.label(given.run_id, heard, weights=voters.weights, progress=given.progress)
         items = items_of_labelled(labelled, self.model().tokens, self.recipe.reward.max_length)
         return items, {"labeler": labelled.facts}
+
+    def shifted(self, given: StageInput, heard: Snapshot) -> Shifted | None:
+        """What the live policy is asked for the meta step; None where that is off, or there are no prompts."""
+        if not self.recipe.reward.meta_rate:
+            return None
+        asked = prompts_to_practise(self.model().tokens, heard.prompts)
+        usable = [p for p in asked if len(p) <= self.recipe.ppo.max_prompt]
+        return Shifted(given.parent.adapter, usable) if usable else None
 
     def questions(self, given: StageInput) -> StageOutcome:
         """Ask people about recent chats, by the reward model of this run; whatever is away, the run goes on."""

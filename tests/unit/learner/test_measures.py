@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, precision_recall_fscore_support, roc_auc_score
 
-from thumbwheel_learner.measures import auc, bootstrap, brier, confusion, correlation, ece, fit_temperature, sigmoid
+from thumbwheel_learner.measures import auc, bootstrap, brier, confusion, correlation, ece, fit_calibration, sigmoid
 
 RNG = np.random.default_rng(0)
 LABELS = (RNG.random(300) < 0.4).astype(float)
@@ -30,10 +30,23 @@ def test_calibration_error_is_small_for_true_probabilities_and_large_for_boasts(
 
 
 def test_temperature_undoes_overconfidence() -> None:
-    logits = RNG.normal(size=20_000) * 1.5
-    labels = (RNG.random(20_000) < sigmoid(logits)).astype(float)
-    assert fit_temperature(3 * logits, labels) == pytest.approx(3.0, rel=0.1)
-    assert fit_temperature(logits, np.ones(20_000)) == 1.0
+    logits = np.random.default_rng(0).normal(size=20_000) * 2
+    labels = (np.random.default_rng(1).random(20_000) < sigmoid(logits)).astype(float)
+    found = fit_calibration(3 * logits, labels)
+    assert found.temperature == pytest.approx(3.0, rel=0.1)
+    assert found.shift == pytest.approx(0.0, abs=0.2)
+    assert fit_calibration(logits, np.ones(20_000)) == (1.0, 0.0)
+
+
+def test_a_shift_mends_the_base_rate_that_a_temperature_alone_would_stretch() -> None:
+    logits = np.random.default_rng(0).normal(size=4_000)
+    labels = (np.random.default_rng(1).random(4_000) < sigmoid(3 * logits + 1)).astype(float)
+    found = fit_calibration(logits, labels)
+    assert found.temperature == pytest.approx(1 / 3, rel=0.1)
+    assert found.shift / found.temperature == pytest.approx(1.0, abs=0.15)
+    assert ece(found.apply(logits), labels) < 0.03 < 0.1 < ece(sigmoid(logits / found.temperature), labels)
+    few = fit_calibration(np.zeros(4), np.array([1.0, 1.0, 1.0, 0.0]))
+    assert 0 < few.shift / few.temperature < np.log(3)
 
 
 def test_bootstrap_over_clusters_is_wider_than_over_repeats() -> None:

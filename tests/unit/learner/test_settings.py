@@ -96,6 +96,15 @@ def test_an_operator_adds_prompts_to_the_gates_own(tmp_path: Path) -> None:
         read(GATE_SAFETY_PROMPTS=str(tmp_path / "none"))
 
 
+def test_options_of_the_reward_model_are_off_until_they_are_set() -> None:
+    plain, asked = (
+        recipe_of(read(**given).training) for given in ({}, {"REWARD_LENGTH_HEAD": "1", "REWARD_META_RATE": "0.2"})
+    )
+    assert (plain.reward.length_head, plain.reward.meta_rate) == (0.0, 0.0)
+    assert (asked.reward.length_head, asked.reward.meta_rate) == (1.0, 0.2)
+    assert (asked.gate.judge.length_head, asked.gate.judge.meta_rate) == (1.0, 0.0)
+
+
 def test_an_operator_names_the_voters_to_hold_and_to_release() -> None:
     assert not recipe_of(Training()).voters.weigh
     voters = recipe_of(read(VOTERS="weigh", VOTERS_HELD="ann, ben,,ann", VOTERS_RELEASED="cyd").training).voters

@@ -1,5 +1,7 @@
 """What the stages decide before any model is loaded."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +19,15 @@ from thumbwheel_learner.dataset import snapshots
 from thumbwheel_learner.dataset.examples import Snapshot
 from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.dataset.snapshots import Sourced
-from thumbwheel_learner.model.policy import load_policy
+from thumbwheel_learner.model.policy import PolicyModel, load_policy
 from thumbwheel_learner.progress import silent
 from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.reward.model import RewardConfig, RewardModel
 from thumbwheel_learner.rlaif.labeler import LabelerAway
 from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
+from thumbwheel_learner.rollouts.engine import Rollout, RolloutEngine
+from thumbwheel_learner.rollouts.sampler import TransformersSampler
 from thumbwheel_learner.rollouts.served import RolloutFailed
 from thumbwheel_learner.runs.plan import recipe_of
 from thumbwheel_learner.runs.provenance import provenance
@@ -41,6 +45,7 @@ from thumbwheel_learner.store.runs import (
 from thumbwheel_learner.store.tables import RewardModelRow, RunRow
 
 BASE = "f" * 64
+Rows = Sequence[Sequence[int]]
 EMPTY = Snapshot(hash="h", created_ms=0, pairs=[], judged=[], demos=[], prompts=[], counts={})
 
 
@@ -177,6 +182,33 @@ def test_a_labeler_that_is_away_leaves_the_reward_model_as_it_would_be(
     assert (right["labeler"]["stopped"], right["labeler"]["weight"]) == ("fake/1 does not answer", 0.0)
     assert "labeler" not in left
     assert left["train_loss"] == right["train_loss"]
+
+
+def test_the_meta_step_hears_the_live_policy_on_prompts_of_the_training_half(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    prompts = [logged(n, f"late {n}") for n in range(40)]
+    model = load_policy(make_base(tmp_path / "base"))
+    sampled: list[Rows] = []
+
+    class Counting(TransformersSampler):
+        def sample(self, adapter: Path | None, prompts: Rows, **how: Any) -> list[list[Rollout]]:
+            sampled.append(prompts)
+            return super().sample(adapter, prompts, **how)
+
+    @contextmanager
+    def rollouts(model: PolicyModel) -> Iterator[RolloutEngine]:
+        yield Counting(model)
+
+    stage = given(tmp_path)._replace(snapshot=snapshot(prompts=prompts))
+    plain = replace(workshop, model=lambda: model, rollouts=rollouts)
+    asking = replace(plain, recipe=recipe_of(Training(reward_meta_rate=0.1)))
+    training = asking.evidence(stage).training
+    assert plain.shifted(stage, training) == []
+    assert asking.shifted(stage, EMPTY) == []
+    assert sampled == []
+    assert len(asking.shifted(stage, training)) == len(training.prompts) < 40
+    assert len(sampled) == 1
 
 
 def test_ppo_without_a_reward_stage_needs_an_earlier_reward_model(workshop: Workshop, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What the reward model makes of simulated people's thumbs: against the oracle, and what its options change."""

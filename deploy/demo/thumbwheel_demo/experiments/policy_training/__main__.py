@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from rich.console import Console
 
 from thumbwheel_demo.experiments.cells import RESULT, finished, seeds
 from thumbwheel_demo.experiments.policy_training.arms import ARMS, BASE, BEST, DPO, PPO, SFT, Cell, run_arm
-from thumbwheel_demo.experiments.policy_training.desk import Desk, DeskOptions, open_desk
+from thumbwheel_demo.experiments.policy_training.desk import MEASURED, Desk, DeskOptions, Measured, open_desk
 from thumbwheel_demo.experiments.policy_training.report import draw, summary, write_table
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_demo.report.record import write_json
@@ -38,7 +38,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seeds", type=seeds, default="1-5", help="people, their labels and training; default 1-5")
     made.add_argument("--arms", default=DEFAULT, help=f"some of {', '.join(ARMS)}; default {DEFAULT}")
     made.add_argument("--chats", type=int, default=DeskOptions.chats, help="chats that people have with the policy")
-    made.add_argument("--prompts", type=int, default=DeskOptions.heldout, help="held-out prompts")
+    made.add_argument("--prompts", type=int, default=DeskOptions.heldout, help="on which every arm is measured")
+    made.add_argument(
+        "--split",
+        choices=tuple(MEASURED),
+        default="heldout",
+        help="prompts in words never asked, or as people chat",
+    )
     made.add_argument("--answers", type=int, default=DeskOptions.answers, help="measured per held-out prompt and arm")
     made.add_argument("--best-of", type=int, default=DeskOptions.best_of, help="answers that the reward chooses from")
     return made
@@ -59,33 +65,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
-    options = DeskOptions(given.chats, given.prompts, given.answers, given.best_of)
+    options, on = DeskOptions(given.chats, given.prompts, given.answers, given.best_of), cast(Measured, given.split)
     try:
-        cells = [cell for seed in given.seeds for cell in run_seed(seed, arms, options, given.out, say)]
+        cells = [cell for seed in given.seeds for cell in run_seed(seed, arms, options, on, given.out, say)]
     except KeyboardInterrupt:
         say("stopped; finished arms stay and are not run again")
         return 130
     found = summary(cells)
-    write_json(given.out / "policy_training.json", found)
-    write_table(found, given.out / "policy_training.txt", console)
-    (given.out / "policy_training.svg").write_text(draw(found), encoding="utf-8")
+    name = "policy_training" if on == "heldout" else f"policy_training-{on}"
+    write_json(given.out / f"{name}.json", found)
+    write_table(found, given.out / f"{name}.txt", console)
+    (given.out / f"{name}.svg").write_text(draw(found), encoding="utf-8")
     return 0 if found.passed else 1
 
 
-def run_seed(seed: int, arms: Sequence[str], options: DeskOptions, out: Path, say: Callable[[str], None]) -> list[Cell]:
+def run_seed(
+    seed: int, arms: Sequence[str], options: DeskOptions, on: Measured, out: Path, say: Callable[[str], None]
+) -> list[Cell]:
     """Every arm of one seed; the desk is opened only where an earlier call has not finished them all."""
     folder, desk, cells = out / f"seed-{seed}", None, list[Cell]()
     settings = settings_of(options)
     for arm in arms:
-        kept = finished(folder / arm / RESULT, Cell)
+        result = folder / arm / (RESULT if on == "heldout" else f"cell-{on}.json")
+        kept = finished(result, Cell)
         if kept is not None and kept.settings == settings:
             say(f"seed {seed}, {arm}: already there")
             cells.append(kept)
             continue
-        (folder / arm).mkdir(parents=True, exist_ok=True)
+        result.parent.mkdir(parents=True, exist_ok=True)
         desk = desk or _opened(seed, options, folder, say)
-        cell = run_arm(desk, arm, seed, options, settings, folder)
-        write_json(folder / arm / RESULT, cell)
+        cell = run_arm(desk, arm, seed, options, on, settings, folder)
+        write_json(result, cell)
         say(in_short(cell))
         cells.append(cell)
     return cells

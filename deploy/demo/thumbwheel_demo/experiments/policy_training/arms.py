@@ -19,7 +19,7 @@ from torch import Tensor
 from thumbwheel_demo.corpus import Scenario, prompts
 from thumbwheel_demo.diversity import distinct_answers, distinct_bigrams
 from thumbwheel_demo.experiments.cells import finished
-from thumbwheel_demo.experiments.policy_training.desk import HELDOUT, Desk, DeskOptions, prompt_ids, sample
+from thumbwheel_demo.experiments.policy_training.desk import MEASURED, Desk, DeskOptions, Measured, prompt_ids, sample
 from thumbwheel_demo.experiments.policy_training.dpo import DpoConfig, train_dpo
 from thumbwheel_demo.experiments.policy_training.pairs import corrected, ranked, told_apart
 from thumbwheel_demo.report.record import write_json
@@ -55,7 +55,8 @@ ARMS: Mapping[str, Arm] = {
     PPO: Arm("PPO from SFT, as the product runs it"),
     DPO: Arm("DPO from SFT on corrections and on sampled pairs that the reward model ranked"),
     "dpo-corrections": Arm("DPO from SFT on corrections alone", ranked_pairs=False),
-    "ppo-twice": Arm("PPO with twice the iterations", ppo={"iterations": 28}),
+    "ppo-epochs": Arm("PPO with four passes over each iteration's answers", ppo={"epochs": 4}),
+    "ppo-long": Arm("PPO with 42 iterations", ppo={"iterations": 42}),
     "ppo-wide": Arm("PPO with twice the prompts per iteration", ppo={"prompts_per_iteration": 64}),
     "ppo-cheap-kl": Arm("PPO with a quarter of the price of KL", ppo={"kl_coef": 0.1}),
 }
@@ -92,15 +93,17 @@ class Cell(Struct, frozen=True, kw_only=True):
     measure_s: float
 
 
-def run_arm(desk: Desk, name: str, seed: int, options: DeskOptions, settings: dict[str, Any], folder: Path) -> Cell:
+def run_arm(
+    desk: Desk, name: str, seed: int, options: DeskOptions, on: Measured, settings: dict[str, Any], folder: Path
+) -> Cell:
     """Train, answer, measure; `folder` is the seed's."""
     started = time.monotonic()
     adapter, said = _policy(desk, name, folder)
     trained = time.monotonic()
-    scenarios = prompts("heldout", options.heldout, HELDOUT)
+    scenarios = prompts(on, options.heldout, MEASURED[on])
     asked = [prompt_ids(desk.model, s) for s in scenarios]
     if name in (SFT, BEST):
-        answers = _answers_of_sft(desk, asked, seed, options, settings, folder)
+        answers = _answers_of_sft(desk, asked, seed, options, settings, folder / SFT / f"answers-{on}.json")
     else:
         answers = sample(desk.model, adapter, asked, options.answers, settings["max_tokens"], _noise(seed, name))
     if name == BEST:
@@ -134,10 +137,10 @@ def satisfaction(scenario: Scenario, texts: Sequence[str]) -> float:
 
 
 def _answers_of_sft(
-    desk: Desk, asked: list[list[int]], seed: int, options: DeskOptions, settings: dict[str, Any], folder: Path
+    desk: Desk, asked: list[list[int]], seed: int, options: DeskOptions, settings: dict[str, Any], kept: Path
 ) -> list[list[Rollout]]:
     """Enough for the best of n; SFT itself is measured on all of them. Kept in a file, so that both see the same."""
-    kept, key = folder / SFT / "answers.json", settings | {"of": desk.prepared.settings}
+    key = settings | {"of": desk.prepared.settings}
     found = finished(kept, Sampled)
     if found is None or found.settings != key:
         n = options.answers * options.best_of

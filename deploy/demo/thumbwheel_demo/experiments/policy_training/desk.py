@@ -1,9 +1,10 @@
 """One seed's desk: what people said about the demo policy, and what SFT and the reward model make of it."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -25,8 +26,10 @@ from thumbwheel_learner.settings import Training
 from thumbwheel_learner.sft import train_sft
 
 SNAPSHOT, PREPARED, SFT, REWARD = "snapshot.json", "prepared.json", "sft/adapter", "reward"
-HELDOUT = 1
-"""Seed of the held-out prompts, the same for every seed and arm."""
+Measured = Literal["heldout", "live"]
+MEASURED: Mapping[Measured, int] = {"heldout": 1, "live": 20_014}
+"""Seed of the prompts on which arms are measured, the same for every seed and arm: in words that nobody used before,
+where the bar is; or new ones like those that people chat about and PPO practises on."""
 BATCH = 256
 """Answers sampled side by side."""
 

@@ -161,8 +161,8 @@ def draw(found: Summary) -> str:
                 errors = [[figure.mean - figure.low], [figure.high - figure.mean]]
                 axes.errorbar(i, figure.mean, yerr=errors, fmt="o", color=shade, capsize=5, ms=7, lw=2)
             left.plot([i + 0.2] * len(arm.by_seed), arm.by_seed, ".", color=INK, ms=4)
-        left.set(title="Satisfied customers, held-out prompts")
-        right.set(title="Different answers among four")
+        left.set(title="Satisfied customers")
+        right.set(title="Different answers to one prompt")
         for axes in (left, right):
             axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
             axes.set_ylim(0, 1)

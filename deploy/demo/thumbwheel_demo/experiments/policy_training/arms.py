@@ -44,6 +44,8 @@ class Arm:
     how: str
     ppo: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What differs from the product's PPO."""
+    dpo: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What differs from `DpoConfig`."""
     ranked_pairs: bool = True
     """Whether DPO learns from sampled answers, ranked by the reward model, too."""
 
@@ -55,6 +57,8 @@ ARMS: Mapping[str, Arm] = {
     PPO: Arm("PPO from SFT, as the product runs it"),
     DPO: Arm("DPO from SFT on corrections and on sampled pairs that the reward model ranked"),
     "dpo-corrections": Arm("DPO from SFT on corrections alone", ranked_pairs=False),
+    "dpo-fast": Arm("DPO at three times the learning rate", dpo={"learning_rate": 4.5e-4}),
+    "dpo-near": Arm("DPO with a nat of distance three times as dear", dpo={"beta": 0.3}),
     "ppo-epochs": Arm("PPO with four passes over each iteration's answers", ppo={"epochs": 4}),
     "ppo-long": Arm("PPO with 42 iterations", ppo={"iterations": 42}),
     "ppo-wide": Arm("PPO with twice the prompts per iteration", ppo={"prompts_per_iteration": 64}),
@@ -162,7 +166,7 @@ def _policy(desk: Desk, name: str, folder: Path) -> tuple[Path | None, dict[str,
     if name in (SFT, BEST):
         return desk.sft, desk.prepared.sft
     adapter, kept = folder / name / "adapter", folder / name / "training.json"
-    key = msgspec.json.encode([desk.prepared.settings, asdict(_ppo(desk, arm)), asdict(_dpo(desk))])
+    key = msgspec.json.encode([desk.prepared.settings, asdict(_ppo(desk, arm)), asdict(_dpo(desk, arm))])
     if kept.is_file() and (found := msgspec.json.decode(kept.read_bytes()))["key"] == msgspec.json.decode(key):
         return adapter, found["said"]
     said = _train_dpo(desk, arm, adapter) if name.startswith(DPO) else _train_ppo(desk, arm, adapter)
@@ -184,8 +188,8 @@ def _train_ppo(desk: Desk, arm: Arm, adapter: Path) -> dict[str, Any]:
     return report.as_dict()
 
 
-def _dpo(desk: Desk) -> DpoConfig:
-    return DpoConfig(seed=desk.recipe.sft.seed)
+def _dpo(desk: Desk, arm: Arm) -> DpoConfig:
+    return DpoConfig(seed=desk.recipe.sft.seed, **arm.dpo)
 
 
 def _train_dpo(desk: Desk, arm: Arm, adapter: Path) -> dict[str, Any]:
@@ -197,7 +201,7 @@ def _train_dpo(desk: Desk, arm: Arm, adapter: Path) -> dict[str, Any]:
         practised = prompts_to_practise(tokens, desk.snapshot.prompts)[: ppo.iterations * ppo.prompts_per_iteration]
         answers = sample(desk.model, desk.sft, practised, ppo.answers_per_prompt, ppo.max_tokens, ppo.seed)
         of_reward = ranked(practised, answers, scores_of(desk.reward, practised, answers, ppo))
-    report = train_dpo(desk.model, desk.sft, [*of_people, *of_reward], _dpo(desk), adapter)
+    report = train_dpo(desk.model, desk.sft, [*of_people, *of_reward], _dpo(desk, arm), adapter)
     facts = {"of_corrections": len(desk.snapshot.pairs), "of_people": len(of_people), "of_reward": len(of_reward)}
     return asdict(report) | facts
 

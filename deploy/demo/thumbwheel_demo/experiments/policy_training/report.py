@@ -65,7 +65,7 @@ def summary(cells: Sequence[Cell]) -> Summary:
     if not cells:
         raise ValueError("no cells to sum up")
     arms = {name: [c for c in cells if c.arm == name] for name in dict.fromkeys(c.arm for c in cells)}
-    others = tuple((name, PPO) for name in arms if name.startswith("ppo-"))
+    others = tuple((name, first) for name in arms for first in (PPO, DPO) if name.startswith(f"{first}-"))
     contrasts = [_contrast(arms, *two) for two in CONTRASTS + others if all(name in arms for name in two)]
     held = {(c.arm, c.over): c.satisfied.low > 0 for c in contrasts}
     return Summary(

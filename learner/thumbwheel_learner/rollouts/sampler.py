@@ -61,22 +61,19 @@ class TransformersSampler:
         cache = DynamicCache()
         chosen: list[list[int]] = [[] for _ in prompts]
         logprobs: list[list[float]] = [[] for _ in prompts]
-        going = list(range(len(prompts)))
+        going = torch.ones(len(prompts), dtype=torch.bool)
         for _ in range(max_tokens):
             scores = torch.log_softmax(self._next_logits(ids, mask, positions, cache) / temperature, dim=-1)
             picked = torch.multinomial(scores.exp(), 1, generator=generator)
             of_picked = scores.gather(-1, picked).squeeze(-1)
-            for row, token, logprob in zip(going, picked.flatten().tolist(), of_picked.tolist(), strict=True):
-                chosen[row].append(token)
-                logprobs[row].append(logprob)
-            left = [n for n, row in enumerate(going) if chosen[row][-1] not in tokens.stop_ids]
-            if not left:
+            for row in torch.nonzero(going).flatten().tolist():
+                chosen[row].append(int(picked[row]))
+                logprobs[row].append(float(of_picked[row]))
+                going[row] = int(picked[row]) not in tokens.stop_ids
+            if not bool(going.any()):
                 break
-            if len(left) < len(going):
-                cache.batch_select_indices(torch.tensor(left, device=self._model.device))
-                going, picked, mask, positions = [going[n] for n in left], picked[left], mask[left], positions[left]
             ids, positions = picked, positions[:, -1:] + 1
-            mask = torch.cat([mask, torch.ones(len(going), 1, dtype=mask.dtype)], dim=1)
+            mask = torch.cat([mask, torch.ones(len(prompts), 1, dtype=mask.dtype)], dim=1)
         return [
             Rollout(c, p, c[-1] in tokens.stop_ids, tokens.decode(c)) for c, p in zip(chosen, logprobs, strict=True)
         ]

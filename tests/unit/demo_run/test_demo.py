@@ -36,6 +36,16 @@ async def test_a_run_measures_the_base_and_every_version_on_the_same_prompts(tmp
     assert desk.opened == desk.closed == 1
 
 
+async def test_a_version_that_always_says_the_same_is_as_little_diverse_as_can_be(tmp_path):
+    report, _ = await _run(FakeDesk(["pol-1"], {"pol-1": "I will look at it."}), _options(tmp_path, turns=1))
+    last = report.versions[-1]
+    assert last.distinct_answers is not None
+    assert last.distinct_bigrams is not None
+    assert last.distinct_answers.mean == last.distinct_bigrams.mean == 0.5
+    assert set(report.distinct_answers["pol-1"].values()) == {0.5}
+    assert report.distinct_bigrams.keys() == report.prompts.keys()
+
+
 async def test_held_out_prompts_leave_no_trace_and_pin_their_version(tmp_path):
     desk = FakeDesk(["pol-1"])
     await _run(desk, _options(tmp_path, turns=1))

@@ -4,10 +4,11 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 
+import msgspec
 from rich.console import Console
 
 from thumbwheel_demo.report.page import render
-from thumbwheel_demo.report.record import read_report, write_json
+from thumbwheel_demo.report.record import Interval, read_report, write_json
 from thumbwheel_demo.report.table import percent, print_report
 
 from .reports import report, version
@@ -84,6 +85,14 @@ def test_the_table_shows_gain_swap_and_losses():
     assert "80 ms" in text
     assert "lost 0, truncated 0" in text
     assert "accepted pol-0001: wins 70%" in text
+
+
+def test_diversity_is_shown_where_it_was_measured():
+    known = msgspec.structs.replace(version("pol-0001", 0.6), distinct_bigrams=Interval(0.815, 0.8, 0.83))
+    both = report(versions=[version("base", 0.4), known])
+    assert "82%" in _printed(both)
+    assert "81.5% [80.0, 83.0]" in render(both)
+    assert "distinct-2" in _printed(report())
 
 
 def test_a_gain_is_printed_with_its_sign():

@@ -77,13 +77,19 @@ def _versions(report: Report) -> str:
             "" if i == 0 else percent(v.gain, signed=True),
             "unknown" if v.kl is None else f"{v.kl:.2f}",
             f"{v.words:.1f}",
+            "" if v.distinct_answers is None else percent(v.distinct_answers),
+            "" if v.distinct_bigrams is None else percent(v.distinct_bigrams),
             f"{v.prompts} / {v.answers}",
             seconds.get(v.version, ""),
         )
         for i, v in enumerate(report.versions)
     ]
-    head = ("version", "satisfied [95%]", "gain in points [95%]", "KL, nats", "words", "prompts / answers", "swap")
-    note = "Intervals are bootstrapped over prompts; the gain is paired: same prompts, base against version."
+    head = ("version", "satisfied [95%]", "gain in points [95%]", "KL, nats", "words")
+    head += ("distinct answers [95%]", "distinct-2 [95%]", "prompts / answers", "swap")
+    note = (
+        "Intervals are bootstrapped over prompts; the gain is paired: same prompts, base against version. Distinct: "
+        "among the answers to one prompt, and among their pairs of words."
+    )
     return f"{table(head, rows)}<p class=note>{note}</p>"
 
 

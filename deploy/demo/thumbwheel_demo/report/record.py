@@ -30,6 +30,10 @@ class VersionFigures(Struct, frozen=True, kw_only=True):
     """Mean length of an answer."""
     prompts: int
     answers: int
+    distinct_answers: Interval | None = None
+    """Share of different answers among those to one prompt; None in reports from before it was measured."""
+    distinct_bigrams: Interval | None = None
+    """Share of different word pairs in the answers to one prompt."""
     parent: str | None = None
     verdict: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     metrics: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
@@ -125,6 +129,9 @@ class Report(Struct, frozen=True, kw_only=True):
     timeline: list[Tick] = msgspec.field(default_factory=list[Tick])
     prompts: dict[str, dict[str, float]] = msgspec.field(default_factory=dict[str, dict[str, float]])
     """Satisfaction by version and prompt, so that runs can be compared prompt by prompt."""
+    distinct_answers: dict[str, dict[str, float]] = msgspec.field(default_factory=dict[str, dict[str, float]])
+    """By version and prompt, as in `VersionFigures`; empty in reports from before it was measured. So is the next."""
+    distinct_bigrams: dict[str, dict[str, float]] = msgspec.field(default_factory=dict[str, dict[str, float]])
     machine: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     schema_version: int = 1
 

@@ -20,7 +20,7 @@ def percent(interval: Interval, *, signed: bool = False) -> str:
 def versions_table(report: Report) -> Table:
     """One row per policy version."""
     table = Table(title="Policy versions on held-out prompts", title_justify="left", header_style="bold")
-    for name in ("version", "satisfied [95%]", "gain, points [95%]", "KL to base", "words", "swap"):
+    for name in ("version", "satisfied [95%]", "gain, points [95%]", "KL to base", "words", "distinct-2", "swap"):
         table.add_column(name, justify="left" if name == "version" else "right")
     seconds = {swap.version: swap.seconds for swap in report.swaps}
     for i, v in enumerate(report.versions):
@@ -30,6 +30,7 @@ def versions_table(report: Report) -> Table:
             "" if i == 0 else percent(v.gain, signed=True),
             "?" if v.kl is None else f"{v.kl:.2f}",
             f"{v.words:.0f}",
+            "" if v.distinct_bigrams is None else f"{v.distinct_bigrams.mean:.0%}",
             f"{seconds[v.version] * 1000:.0f} ms" if v.version in seconds else "",
         )
     return table

@@ -162,6 +162,8 @@ class Demo:
             examples=measure.examples(self._measured[0], self._measured[-1]),
             timeline=self._tally.timeline(),
             prompts={measured.version: measured.by_prompt() for measured in self._measured},
+            distinct_answers={measured.version: measured.distinct_answers() for measured in self._measured},
+            distinct_bigrams={measured.version: measured.distinct_bigrams() for measured in self._measured},
             machine={"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
         )
 

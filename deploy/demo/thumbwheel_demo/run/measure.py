@@ -1,11 +1,12 @@
 """What a policy version is worth: hidden satisfaction on prompts that nobody ever trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 
 from thumbwheel.types import PolicyVersion
 from thumbwheel_demo.corpus.model import Scenario
+from thumbwheel_demo.diversity import distinct_answers, distinct_bigrams
 from thumbwheel_demo.people import Chat
 from thumbwheel_demo.report.intervals import mean_interval, paired_interval
 from thumbwheel_demo.report.record import Answered, Example, VersionFigures
@@ -23,10 +24,21 @@ class Measured:
 
     def by_prompt(self) -> dict[str, float]:
         """Mean satisfaction per prompt; a chat that got no answer satisfies nobody."""
-        shares: dict[str, list[float]] = {}
+        return self._of_prompts(lambda chats: fmean(map(_satisfied, chats)))
+
+    def distinct_answers(self) -> dict[str, float]:
+        """Share of different answers per prompt; a chat that got no answer counts as an empty one."""
+        return self._of_prompts(lambda chats: distinct_answers([chat.text for chat in chats]))
+
+    def distinct_bigrams(self) -> dict[str, float]:
+        """Share of different word pairs in the answers to each prompt."""
+        return self._of_prompts(lambda chats: distinct_bigrams([chat.text for chat in chats]))
+
+    def _of_prompts(self, figure: Callable[[Sequence[Chat]], float]) -> dict[str, float]:
+        asked: dict[str, list[Chat]] = {}
         for chat in self.chats:
-            shares.setdefault(prompt_of(chat.scenario), []).append(float(_satisfied(chat)))
-        return {prompt: fmean(values) for prompt, values in shares.items()}
+            asked.setdefault(prompt_of(chat.scenario), []).append(chat)
+        return {prompt: figure(chats) for prompt, chats in asked.items()}
 
 
 def repeated(scenarios: Sequence[Scenario], answers: int) -> list[Scenario]:
@@ -50,6 +62,8 @@ def figures(measured: Measured, base: Measured, listed: PolicyVersion | None) ->
         kl=kl_to_base(listed),
         parts=_parts(whole),
         words=fmean(len(words(chat.text)) for chat in whole) if whole else 0.0,
+        distinct_answers=mean_interval(list(measured.distinct_answers().values())),
+        distinct_bigrams=mean_interval(list(measured.distinct_bigrams().values())),
         prompts=len(mine),
         answers=len(measured.chats),
         parent=listed.parent if listed else None,

@@ -12,6 +12,7 @@ LearnerError
 ├── runs.run.Stopped                   a person asked the learner to stop; the run resumes at the next start
 ├── runs.run.RunAbandoned              a run can never finish; the message says why
 ├── runs.publish.PublishFailed         the artifact could not be written
+├── reward.heads.NothingToLearn         no label to train heads on
 ├── rlaif.labeler.LabelerAway          the labeler does not answer now
 ├── rlaif.labeler.NoVerdict            it has none on this pair: BadVerdict, LabelerRefused
 └── rollouts.served.RolloutFailed      the service did not sample

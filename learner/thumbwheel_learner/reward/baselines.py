@@ -134,8 +134,8 @@ def bag_of_bigrams(pairs: Sequence[Pair], folds: Indices) -> Array:
 
 def bigrams_in(texts: Sequence[str]) -> Any:
     """[N, V] sparse, which words and which two neighbours are there."""
-    words = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float64)
-    return words.fit_transform(texts).tocsr()
+    words: Any = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"(?u)\b\w+\b")
+    return words.fit_transform(texts).astype(np.float64).tocsr()
 
 
 def bigram_scores(words: Any, pairs: Indices, penalty: float = 0.1) -> Array:

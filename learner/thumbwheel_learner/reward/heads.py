@@ -111,7 +111,7 @@ class RewardHeads:
         self._head.silence()
         self._prior = _Member(features.shape[1], config, generator)
         for parameter in self._prior.parameters():
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False
         with torch.no_grad():
             spread = self._prior(self._standard(features)).std(dim=1, keepdim=True).clamp(min=1e-6)
         self._prior_scale = config.prior_scale / spread
@@ -203,7 +203,7 @@ class _Member(nn.Module):
     def forward(self, standard: Tensor) -> Tensor:
         """[N, F] -> [K, N]"""
         out = torch.einsum("nf,kf->kn", standard, self.linear)
-        if self.inner is None or self.outer is None:
+        if self.inner is None or self.shift is None or self.outer is None:
             return out
         inner = torch.tanh(torch.einsum("nf,kfh->knh", standard, self.inner) + self.shift)
         return out + torch.einsum("knh,kh->kn", inner, self.outer)

@@ -70,10 +70,15 @@ def splits(clusters: Sequence[str], seed: int) -> list[Split]:
     found: list[Split] = []
     for number in range(FOLDS):
         train = np.flatnonzero(fold != number)
-        inner = fold_of([clusters[i] for i in train], 1000 + seed)
+        inner = fold_of(clusters_of(clusters, train), 1000 + seed)
         check = inner < max(1, round(CHECK * FOLDS))
         found.append(Split(train, train[~check], train[check], np.flatnonzero(fold == number)))
     return found
+
+
+def clusters_of(clusters: Sequence[str], pairs: Indices) -> list[str]:
+    """Of these pairs."""
+    return [clusters[int(i)] for i in pairs]
 
 
 def by_length(data: Preferences) -> Array:
@@ -101,7 +106,7 @@ def stacked(data: Preferences, words: Any, pairs: Indices, penalty: float) -> Ar
     So a reward that reads it learns how far to trust bigrams on what they have not seen (Wolpert 1992).
     """
     scores = bigram_scores(words, data.pairs[pairs], penalty)
-    fold = fold_of([data.clusters[i] for i in pairs], 0)
+    fold = fold_of(clusters_of(data.clusters, pairs), 0)
     for number in range(FOLDS):
         own = np.unique(data.pairs[pairs[fold == number]])
         scores[own] = bigram_scores(words, data.pairs[pairs[fold != number]], penalty)[own]
@@ -124,7 +129,7 @@ def heads(data: Preferences, blocks: Sequence[Block], split: Split, seed: int, w
     def fitted(pairs: Indices, features: Array, weight_decay: float) -> RewardHeads:
         config = HeadsConfig(hidden=0, prior_scale=PRIOR_SCALE, weight_decay=weight_decay, seed=seed)
         model = RewardHeads(features[np.unique(data.pairs[pairs])], config)
-        model.fit(features, Labels(pairs=data.pairs[pairs], pair_groups=[data.clusters[i] for i in pairs]))
+        model.fit(features, Labels(pairs=data.pairs[pairs], pair_groups=clusters_of(data.clusters, pairs)))
         return model
 
     asked, known = data.pairs[split.check], features_of(split.fit)

@@ -15,6 +15,7 @@ LearnerError
 ├── runs.run.RunAbandoned              a run can never finish; the message says why
 ├── runs.publish.PublishFailed         the artifact could not be written
 ├── ppo.credit.NoAttention             credit by attention is wanted from a reward that looks at no words
+├── reward.heads.NothingToLearn         no label to train heads on
 ├── rlaif.labeler.LabelerAway          the labeler does not answer now
 ├── rlaif.labeler.NoVerdict            it has none on this pair: BadVerdict, LabelerRefused
 └── rollouts.served.RolloutFailed      the service did not sample

@@ -13,12 +13,14 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from thumbwheel_learner.dataset.examples import Messages, Pair
-from thumbwheel_learner.measures import Array, Estimate, auc, bootstrap, ece, numbered, sigmoid
+from thumbwheel_learner.measures import Array, Estimate, Indices, auc, bootstrap, ece, numbered, sigmoid
 from thumbwheel_learner.reward.labels import prompt_key
 
 FOLDS = 5
 MIN_PAIRS = 20
 """Fewer pairs than this are not enough to fit anything on."""
+MIN_TEXTS = 2
+"""A word in fewer texts than this says nothing of others."""
 
 
 class PairScorer(Protocol):
@@ -84,10 +86,10 @@ def figures(margin: Array, stated: Array | None, clusters: Sequence[str], seed: 
     """`margin` > 0 where the chosen answer scores higher; `stated` is the probability given to the chosen one."""
     right = (margin > 0) + 0.5 * (margin == 0)
 
-    def both_orders(i: np.ndarray[Any, np.dtype[np.intp]]) -> tuple[Array, Array]:
+    def both_orders(i: Indices) -> tuple[Array, Array]:
         return np.concatenate([margin[i], -margin[i]]), np.concatenate([np.ones(len(i)), np.zeros(len(i))])
 
-    def calibration(i: np.ndarray[Any, np.dtype[np.intp]]) -> float:
+    def calibration(i: Indices) -> float:
         assert stated is not None
         sure, said = np.maximum(stated[i], 1 - stated[i]), stated[i]
         return ece(sure, (said > 0.5) + 0.5 * (said == 0.5))
@@ -99,14 +101,14 @@ def figures(margin: Array, stated: Array | None, clusters: Sequence[str], seed: 
     )
 
 
-def fold_of(clusters: Sequence[str], seed: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+def fold_of(clusters: Sequence[str], seed: int) -> Indices:
     """A fold per pair; equal prompts share one."""
     prompt = numbered(clusters)
     shuffled = np.random.default_rng(seed).permutation(prompt.max(initial=-1) + 1) % FOLDS
     return shuffled[prompt]
 
 
-def _stated_by_sign(margin: Array, folds: np.ndarray[Any, np.dtype[np.intp]]) -> Array:
+def _stated_by_sign(margin: Array, folds: Indices) -> Array:
     """The probability a fixed rule may state: how often it was right in the other folds."""
     stated = np.full(len(margin), 0.5)
     for fold in range(FOLDS):
@@ -116,26 +118,36 @@ def _stated_by_sign(margin: Array, folds: np.ndarray[Any, np.dtype[np.intp]]) ->
     return stated
 
 
-def bag_of_bigrams(pairs: Sequence[Pair], folds: np.ndarray[Any, np.dtype[np.intp]]) -> Array:
-    """Log-odds that the chosen answer is better, by logistic regression on differences of word and bigram presence.
-
-    Fitted without intercept on every other fold, each pair in both orders, so that order carries no information.
-    """
+def bag_of_bigrams(pairs: Sequence[Pair], folds: Indices) -> Array:
+    """Log-odds that the chosen answer is better, by `bigram_scores` fitted on every other fold."""
     margin = np.zeros(len(pairs))
+    words = bigrams_in([text for p in pairs for text in (p.chosen, p.rejected)])
+    rows = np.arange(2 * len(pairs), dtype=np.intp).reshape(-1, 2)
     for fold in range(FOLDS):
-        train = [p for p, f in zip(pairs, folds, strict=True) if f != fold]
-        test = [p for p, f in zip(pairs, folds, strict=True) if f == fold]
-        if not train or not test:
+        train, test = rows[folds != fold], folds == fold
+        if not len(train) or not test.any():
             continue
-        words = CountVectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=r"(?u)\b\w+\b")
-        words.fit([text for p in train for text in (p.chosen, p.rejected)])
-        difference = _difference(words, train)
-        model = LogisticRegression(C=0.1, fit_intercept=False, max_iter=500)
-        model.fit(vstack([difference, -difference], format="csr"), np.repeat([1, 0], len(train)))
-        margin[folds == fold] = model.decision_function(_difference(words, test))
+        scores = bigram_scores(words, train)
+        margin[test] = (scores[rows[:, 0]] - scores[rows[:, 1]])[test]
     return margin
 
 
-def _difference(words: Any, pairs: Sequence[Pair]) -> Any:
-    chosen, rejected = ([getattr(p, side) for p in pairs] for side in ("chosen", "rejected"))
-    return words.transform(chosen).astype(float) - words.transform(rejected).astype(float)
+def bigrams_in(texts: Sequence[str]) -> Any:
+    """[N, V] sparse, which words and which two neighbours are there."""
+    words: Any = CountVectorizer(ngram_range=(1, 2), binary=True, token_pattern=r"(?u)\b\w+\b")
+    return words.fit_transform(texts).astype(np.float64).tocsr()
+
+
+def bigram_scores(words: Any, pairs: Indices, penalty: float = 0.1) -> Array:
+    """[N] a reward linear in words and bigrams: logistic regression on their differences between two texts.
+
+    `pairs` [P, 2] number rows of `words` (`bigrams_in`), the preferred one first. Only what is in two of these texts at
+    least counts, so that other rows have no part in the fit. Without intercept, each pair in both orders, so that order
+    carries no information. `penalty` is scikit-learn's C: the smaller, the smaller the weights.
+    """
+    there = np.asarray(words[np.unique(pairs)].sum(axis=0)).ravel()
+    known = words[:, np.flatnonzero(there >= MIN_TEXTS)]
+    difference = known[pairs[:, 0]] - known[pairs[:, 1]]
+    model = LogisticRegression(C=penalty, fit_intercept=False, max_iter=500)
+    model.fit(vstack([difference, -difference], format="csr"), np.repeat([1, 0], len(pairs)))
+    return np.asarray(known @ model.coef_[0])

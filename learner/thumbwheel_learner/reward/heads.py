@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from thumbwheel_learner.errors import LearnerError
-from thumbwheel_learner.measures import Array, Indices, fit_temperature, numbered, sigmoid
+from thumbwheel_learner.measures import Array, Indices, fit_calibration, numbered, sigmoid
 
 BOUND = 5.0
 """Standard deviations beyond which a feature says nothing more."""
@@ -141,7 +141,7 @@ class RewardHeads:
         """Choose the temperature on pairs, the first preferred, that were not trained on (Guo et al. 2017)."""
         margin = self.margins(features, pairs).mean
         won = np.concatenate([np.ones(len(margin)), np.zeros(len(margin))])
-        self.temperature = fit_temperature(np.concatenate([margin, -margin]), won)
+        self.temperature = fit_calibration(np.concatenate([margin, -margin]), won).temperature
 
     def fit(self, features: Array, labels: Labels) -> float:
         """Train all members on all labels at once; returns the last mean loss. Raises `NothingToLearn`.

@@ -21,6 +21,7 @@ from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import NothingToPractise, train_ppo
 from thumbwheel_learner.progress import Progress
 from thumbwheel_learner.questions.ask import Asking, Sampling
+from thumbwheel_learner.questions.known import known_items
 from thumbwheel_learner.questions.selection import BadPool
 from thumbwheel_learner.reward.labels import Evidence, Item, split_evidence
 from thumbwheel_learner.reward.model import load_reward
@@ -71,12 +72,13 @@ class Workshop:
         gate = self.recipe.gate
         return split_evidence(given.snapshot, gate.judge_share, seed=gate.seed)
 
-    def heard(self, snapshot: Snapshot) -> tuple[Snapshot, Weighing]:
+    def heard(self, snapshot: Snapshot, given: StageInput) -> tuple[Snapshot, Weighing]:
         """What is left without users in quarantine, and what the others weigh.
 
         Each half of the evidence is weighed by itself, so that neither has a say in the other.
         """
-        weighing = weigh(snapshot.judged, snapshot.pairs, self.recipe.voters)
+        known = known_items(given.snapshot.prompts, self.asking.known) if self.asking else {}
+        weighing = weigh(snapshot.judged, snapshot.pairs, self.recipe.voters, known=known)
         return without_held(snapshot, weighing), weighing
 
     def reward(self, given: StageInput) -> StageOutcome:
@@ -85,7 +87,7 @@ class Workshop:
         A run of this stage alone learns from every label: no gate follows whose judge would need its own.
         """
         alone = given.stages == ("reward",)
-        snapshot, voters = self.heard(given.snapshot if alone else self.evidence(given).training)
+        snapshot, voters = self.heard(given.snapshot if alone else self.evidence(given).training, given)
         extra, asked = self.labelled(given, snapshot, voters)
         said = {"voters": voters.as_dict(), **asked}
         reward_id = f"rm-{given.run_id.removeprefix('run-')}"
@@ -145,7 +147,7 @@ class Workshop:
 
     def sft(self, given: StageInput) -> StageOutcome:
         """Teach the live policy what people say should have been said."""
-        training, _ = self.heard(self.evidence(given).training)
+        training, _ = self.heard(self.evidence(given).training, given)
         try:
             _, report = train_sft(
                 self.model(),
@@ -167,7 +169,7 @@ class Workshop:
         model, evidence = self.model(), self.evidence(given)
         config = self.recipe.ppo.within(len(evidence.training.judged) + len(evidence.training.pairs))
         prompts = prompts_to_practise(model.tokens, evidence.training.prompts)
-        heard, _ = self.heard(evidence.training)
+        heard, _ = self.heard(evidence.training, given)
         rows = demo_rows(heard, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
         try:
             with self._rollouts(model) as engine:
@@ -197,7 +199,7 @@ class Workshop:
             return StageOutcome(result={}, state="halted", reason=reason)
         model, config, evidence = self.model(), self.recipe.gate, self.evidence(given)
         first, second = _half(given.progress, 0.0), _half(given.progress, 0.5)
-        (training, _), (judging, weighing) = self.heard(evidence.training), self.heard(evidence.judge)
+        (training, _), (judging, weighing) = (self.heard(half, given) for half in (evidence.training, evidence.judge))
         judge = train_judge(
             model,
             Evidence(training, judging, evidence.disjoint),

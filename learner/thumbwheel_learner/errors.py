@@ -2,6 +2,7 @@
 
 LearnerError
 ├── settings.BadSetting                (a thumbwheel.ConfigurationError) a setting cannot be used
+├── questions.known.BadKnownAnswers    (a thumbwheel.ConfigurationError) the file of known answers does not read
 ├── lock.AlreadyRunning                another learner holds this data directory
 ├── store.session.OffsetMoved          somebody else stored records of this partition meanwhile
 ├── replay.bounds.NotThere             the bus no longer has, or never had, what is to be read again

@@ -251,6 +251,8 @@ def _questions(given: Mapping[str, str]) -> QuestionSettings:
         compare_share=_number(given, "QUESTIONS_COMPARE_SHARE", float, default.compare_share, highest=1.0),
         expiry_hours=_number(given, "QUESTIONS_EXPIRY_HOURS", float, default.expiry_hours, lowest=0.01, highest=8760),
         pool=_number(given, "QUESTIONS_POOL", int, default.pool, lowest=1),
+        known=Path(given["QUESTIONS_KNOWN"]).expanduser() if "QUESTIONS_KNOWN" in given else None,
+        known_share=_number(given, "QUESTIONS_KNOWN_SHARE", float, default.known_share, highest=1.0),
     )
 
 

@@ -9,8 +9,9 @@ How questions are scored and put together: docs/algorithms/acquisition.md.
 import hashlib
 import logging
 import math
+import statistics
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from thumbwheel_learner.dataset.keys import KeySource
 from thumbwheel_learner.measures import Array
 from thumbwheel_learner.model.tokens import fit
 from thumbwheel_learner.questions.acquisition import Pool, rank
+from thumbwheel_learner.questions.known import Known
 from thumbwheel_learner.questions.pool import Chat, Recent, Waiting, recent
 from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.reward.labels import Row
@@ -62,6 +64,8 @@ class Budget(NamedTuple):
 
     drawn: int
     """Of the random slice."""
+    known: int
+    """With a known answer."""
     chosen: int
     """By their scores, beside the open ones."""
 
@@ -73,6 +77,7 @@ class Asking:
     engine: Engine
     keys: KeySource
     settings: QuestionSettings
+    known: Known = field(default_factory=dict[str, bool])
     wake: Callable[[], None] = lambda: None
     """Called when there is something to tell."""
     clock: Callable[[], int] = now_ms
@@ -85,13 +90,15 @@ class Asking:
         """
         now = self.clock()
         questions.expire(self.engine, now)
-        there = recent(self.engine, self.keys, self.settings.pool)
-        budget = self._budget(now)
+        there = recent(self.engine, self.keys, self.settings.pool, self.known)
+        budget = self._budget(now, len(there.known))
         aside = [chat for chat in there.chats if is_aside(chat.conversation, self._share)]
         drawn = draw(aside, budget.drawn, self._seeded(seed, 0))
         rest = [chat for chat in there.chats if not is_aside(chat.conversation, self._share)]
         picked, kept = self._choose(reward, there, rest, budget.chosen, sampling, seed)
-        picked = [*(Picked(chat, None, 0.0, True) for chat in drawn), *picked]
+        usual = statistics.median_low([one.score for one in picked]) if picked else 0.0
+        traps = [Picked(chat, None, usual, False) for chat in one_each(there.known, drawn, picked)[: budget.known]]
+        picked = [*(Picked(chat, None, 0.0, True) for chat in drawn), *traps, *picked]
         withdrawn = {*there.lost, *(w.review_id for w in there.waiting if w.review_id not in kept)}
         asked = [self._event(one, reward_id, now) for one in picked]
         count = questions.change(self.engine, asked, withdrawn)
@@ -100,9 +107,10 @@ class Asking:
             "looked_at": len(there.chats),
             "asked": count,
             "random": len(drawn),
+            "known": len(traps),
             "comparisons": sum(one.other_answer is not None for one in picked),
             "withdrawn": len(withdrawn),
-            "open": len(kept) + len(there.pinned) + count,
+            "open": len(kept) + there.pinned + count,
         }
 
     @property
@@ -110,14 +118,16 @@ class Asking:
         """Everything is of the random slice where everything is random."""
         return 1.0 if self.settings.acquisition == "random" else self.settings.random_share
 
-    def _budget(self, now: int) -> Budget:
+    def _budget(self, now: int, known: int) -> Budget:
         """What is left of the last 24 hours' budget; the random slice gets its share of the whole first."""
         with reading(self.engine) as session:
-            claimed, random = questions.claimed_since(session, now - DAY_MS)
-        left = max(0, self.settings.per_day - claimed)
-        slice_ = math.ceil(round(self._share * max(self.settings.per_day, claimed), 9))
-        drawn = min(left, max(0, slice_ - random))
-        return Budget(drawn, left - drawn)
+            claimed = questions.claimed_since(session, now - DAY_MS)
+        whole = max(self.settings.per_day, len(claimed))
+        left = max(0, self.settings.per_day - len(claimed))
+        drawn = min(left, max(0, _part(self._share, whole) - sum(random for _, random in claimed)))
+        asked = sum(completion in self.known for completion, _ in claimed)
+        traps = min(left - drawn, known, max(0, _part(self.settings.known_share, whole) - asked))
+        return Budget(drawn, traps, left - drawn - traps)
 
     def _choose(
         self,
@@ -218,6 +228,22 @@ def draw(chats: Sequence[Chat], count: int, rng: np.random.Generator) -> list[Ch
         found.setdefault(chats[index].conversation, chats[index])
     names = sorted(found)
     return [found[names[i]] for i in rng.permutation(len(names))[:count].tolist()]
+
+
+def one_each(known: Sequence[Chat], drawn: Sequence[Chat], picked: Sequence[Picked]) -> list[Chat]:
+    """Of the chats with a known answer one per conversation, and none where something else is asked."""
+    taken = {chat.conversation for chat in drawn} | {one.chat.conversation for one in picked}
+    found: list[Chat] = []
+    for chat in known:
+        if chat.conversation not in taken:
+            taken.add(chat.conversation)
+            found.append(chat)
+    return found
+
+
+def _part(share: float, whole: int) -> int:
+    """Rounded up, but 20% of 30 is 6 whatever binary fractions say."""
+    return math.ceil(round(share * whole, 9))
 
 
 def pool_of(reward: RewardModel, offered: Sequence[tuple[Chat, str | None]]) -> Pool:

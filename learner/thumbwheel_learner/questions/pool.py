@@ -1,7 +1,7 @@
 """The recent chats that people could be asked about."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Engine
@@ -15,7 +15,7 @@ from thumbwheel.sealed import open_review
 from thumbwheel_learner.dataset.examples import Messages
 from thumbwheel_learner.dataset.keys import KeySource, ask
 from thumbwheel_learner.dataset.opener import Opened, Opener
-from thumbwheel_learner.store.questions import claimed_completions, open_questions
+from thumbwheel_learner.store.questions import claimed_completions, open_questions, times_asked
 from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import QuestionRow, TurnRow
 
@@ -55,24 +55,34 @@ class Recent(NamedTuple):
     waiting: list[Waiting]
     lost: list[str]
     """Open questions about a chat that is not to be read here any more."""
-    pinned: set[tuple[str, str]]
-    """Conversations of open questions of the random slice, which no score takes back."""
+    pinned: int
+    """Open questions that no score takes back: of the random slice, and with a known answer."""
+    known: list[Chat]
+    """Those with a known answer, the least asked first; none in a conversation with an open question."""
 
 
-def recent(engine: Engine, keys: KeySource, limit: int) -> Recent:
+def recent(engine: Engine, keys: KeySource, limit: int, known: Collection[str] = ()) -> Recent:
     """The newest `limit` chats, and the open questions; what cannot be read is left out. Raises `KeysAway`."""
     with reading(engine) as session:
         opener = Opener(session, keys, Counter())
         rows = open_questions(session)
-        waiting, lost = _waiting(session, opener, keys, [row for row in rows if not row.random])
+        pinned = {row.review_id for row in rows if row.random or row.completion_id in known}
+        waiting, lost = _waiting(session, opener, keys, [row for row in rows if row.review_id not in pinned])
         busy = {(row.tenant, row.conversation_id) for row in rows}
+        named = _known(session, opener, known) if known else []
         claimed = claimed_completions(session)
         bodies = session.exec(_newest(limit)).all()
         chats = [chat for chat in map(_chat, opener.opened(bodies)) if chat is not None]
-    free = [
-        chat for chat in chats if chat.conversation not in busy and (chat.tenant, chat.completion_id) not in claimed
-    ]
-    return Recent(free, waiting, lost, {(row.tenant, row.conversation_id) for row in rows if row.random})
+    free = [chat for chat in chats if chat.conversation not in busy and chat.completion_id not in known]
+    free = [chat for chat in free if (chat.tenant, chat.completion_id) not in claimed]
+    return Recent(free, waiting, lost, len(pinned), [chat for chat in named if chat.conversation not in busy])
+
+
+def _known(session: Session, opener: Opener, known: Collection[str]) -> list[Chat]:
+    bodies = session.exec(select(TurnRow.body).where(col(TurnRow.completion_id).in_(list(known)))).all()
+    found = [chat for chat in map(_chat, opener.opened(bodies)) if chat is not None]
+    asked = times_asked(session, known)
+    return sorted(found, key=lambda chat: (asked[chat.completion_id], chat.completion_id))
 
 
 def _newest(limit: int) -> SelectOfScalar[bytes]:

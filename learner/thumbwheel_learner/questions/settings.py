@@ -1,6 +1,7 @@
 """Settings of the questions to people; read by `thumbwheel_learner.settings`, as all are."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 Acquisition = Literal["random", "entropy", "bald", "variance", "double_thompson", "d_optimal"]
@@ -25,3 +26,9 @@ class QuestionSettings:
     """`QUESTIONS_EXPIRY_HOURS`: a question that nobody has answered by then is withdrawn."""
     pool: int = 500
     """`QUESTIONS_POOL`: the newest chats that are looked at after each refresh of the reward model."""
+    known: Path | None = None
+    """`QUESTIONS_KNOWN`: file of chats whose right judgement is known, read at the start: a line each, such as
+    `{"completion_id": "chatcmpl-…", "value": "down"}`. People are asked about them among the others, again and again;
+    with `VOTERS=weigh` who contradicts them is believed less."""
+    known_share: float = 0.1
+    """`QUESTIONS_KNOWN_SHARE`: of the questions, if there are such chats."""

@@ -12,6 +12,7 @@ from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.questions.ask import Asking
+from thumbwheel_learner.questions.known import read_known
 from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.refinement.refine import RefinementConfig
 from thumbwheel_learner.reward.model import RewardConfig
@@ -99,8 +100,9 @@ def labelling_of(settings: LabelerSettings, engine: Engine, data: Path, keys: Ke
 def asking_of(
     settings: QuestionSettings, engine: Engine, keys: KeySource, *, wake: Callable[[], None]
 ) -> Asking | None:
-    """What asks people; None without a budget."""
-    return Asking(engine=engine, keys=keys, settings=settings, wake=wake) if settings.per_day else None
+    """What asks people; None without a budget. Raises `BadKnownAnswers`."""
+    known = read_known(settings.known)
+    return Asking(engine=engine, keys=keys, settings=settings, known=known, wake=wake) if settings.per_day else None
 
 
 def _ppo(config: PpoConfig, training: Training) -> PpoConfig:

@@ -21,6 +21,7 @@ from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import NothingToPractise
 from thumbwheel_learner.questions.ask import Asking, Sampling
+from thumbwheel_learner.questions.known import known_items
 from thumbwheel_learner.questions.selection import BadPool
 from thumbwheel_learner.refinement.refine import Refined, pairs_of, read_refined
 from thumbwheel_learner.reward.labels import Evidence, Item, split_evidence
@@ -87,19 +88,20 @@ class Workshop:
         gate = self.recipe.gate
         return split_evidence(given.snapshot, gate.judge_share, seed=gate.seed)
 
-    def heard(self, snapshot: Snapshot) -> tuple[Snapshot, Weighing]:
+    def heard(self, snapshot: Snapshot, given: StageInput) -> tuple[Snapshot, Weighing]:
         """What is left without users in quarantine, and what the others weigh.
 
         Each half of the evidence is weighed by itself, so that neither has a say in the other.
         """
-        weighing = weigh(snapshot.judged, snapshot.pairs, self.recipe.voters)
+        known = known_items(given.snapshot.prompts, self.asking.known) if self.asking else {}
+        weighing = weigh(snapshot.judged, snapshot.pairs, self.recipe.voters, known=known)
         return without_held(snapshot, weighing), weighing
 
     def refine(self, given: StageInput) -> StageOutcome:
         """Teach a refinement step to write criticised answers anew, and let it answer what nobody corrected."""
         if "sft" not in given.stages:
             return StageOutcome(result={"skipped": "this run has no SFT to learn from refined answers"})
-        heard, _ = self.heard(self.evidence(given).training)
+        heard, _ = self.heard(self.evidence(given).training, given)
         job = partial(
             write_anew,
             start=given.parent.adapter,
@@ -120,7 +122,7 @@ class Workshop:
         A run of this stage alone learns from every label: no gate follows whose judge would need its own.
         """
         alone = given.stages == ("reward",)
-        snapshot, voters = self.heard(given.snapshot if alone else self.evidence(given).training)
+        snapshot, voters = self.heard(given.snapshot if alone else self.evidence(given).training, given)
         extra, asked = self.labelled(given, snapshot, voters)
         extra += pairs_of(refined_in(given), self.model().tokens, self.recipe.refinement, self.recipe.reward.max_length)
         said = {"voters": voters.as_dict(), **asked}
@@ -196,7 +198,7 @@ class Workshop:
 
     def sft(self, given: StageInput) -> StageOutcome:
         """Teach the live policy what people say should have been said."""
-        training, _ = self.heard(self.evidence(given).training)
+        training, _ = self.heard(self.evidence(given).training, given)
         refined = refined_in(given)
         found = self._reward_for_ppo(given) if refined else "nothing was refined"
         job = partial(
@@ -226,7 +228,7 @@ class Workshop:
         model, evidence = self.model(), self.evidence(given)
         config = self.recipe.ppo.within(len(evidence.training.judged) + len(evidence.training.pairs))
         prompts = prompts_to_practise(model.tokens, evidence.training.prompts)
-        heard, _ = self.heard(evidence.training)
+        heard, _ = self.heard(evidence.training, given)
         rows = demo_rows(heard, model, config.max_prompt + config.max_tokens) if config.sft_coef else []
         job = partial(
             practise,
@@ -269,7 +271,7 @@ class Workshop:
     def judging(self, given: StageInput) -> tuple[Judging, Weighing]:
         """What the run's judge is made of, for whichever stage asks for it first."""
         evidence = self.evidence(given)
-        (training, _), (judging, weighing) = self.heard(evidence.training), self.heard(evidence.judge)
+        (training, _), (judging, weighing) = (self.heard(half, given) for half in (evidence.training, evidence.judge))
         heard = Evidence(training, judging, evidence.disjoint)
         return Judging(heard, weighing.weights, self.recipe.gate, given.run_folder / "judge"), weighing
 

@@ -1,10 +1,11 @@
 """Questions to people in the learner's database, and what of them the bus has not been told yet."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Engine, update
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
 from thumbwheel import box
 from thumbwheel.events import Envelope, ReviewAsked, ReviewWithdrawn, encode
@@ -41,11 +42,16 @@ def open_questions(session: Session) -> list[QuestionRow]:
     return list(session.exec(waiting.order_by(col(QuestionRow.asked_ms), col(QuestionRow.review_id))))
 
 
-def claimed_since(session: Session, moment: int) -> tuple[int, int]:
-    """(questions asked since that moment that were not taken back, those of them in the random slice)."""
+def claimed_since(session: Session, moment: int) -> list[tuple[str, bool]]:
+    """(completion, whether of the random slice) of the questions asked since that moment that were not taken back."""
     which = (QuestionRow.asked_ms > moment, col(QuestionRow.state).in_(CLAIMED))
-    count = select(func.count()).select_from(QuestionRow).where(*which)
-    return int(session.exec(count).one()), int(session.exec(count.where(col(QuestionRow.random))).one())
+    return list(session.exec(select(QuestionRow.completion_id, QuestionRow.random).where(*which)))
+
+
+def times_asked(session: Session, completions: Collection[str]) -> Counter[str]:
+    """How often people were or are asked about these completions."""
+    which = (col(QuestionRow.completion_id).in_(list(completions)), col(QuestionRow.state).in_(CLAIMED))
+    return Counter(session.exec(select(QuestionRow.completion_id).where(*which)).all())
 
 
 def claimed_completions(session: Session) -> set[tuple[str, str]]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from thumbwheel_learner.dataset.examples import Judged, Pair
+from thumbwheel_learner.dataset.examples import Judged, LoggedPrompt, Pair
 from thumbwheel_learner.reward.labels import prompt_key
 
 GOOD_RATING, BAD_RATING = 4, 2
@@ -38,7 +38,7 @@ def votes_of(judged: Iterable[Judged]) -> list[Vote]:
     return list(last.values())
 
 
-def item_key(label: Judged) -> str:
+def item_key(label: Judged | LoggedPrompt) -> str:
     """What votes of several users are compared by, and what known answers (honeypots) are named by."""
     return f"{prompt_key(label.messages)}:{hashlib.sha256(label.answer.encode()).hexdigest()[:16]}"
 

@@ -211,3 +211,21 @@ def test_a_share_of_the_conversations_is_set_aside() -> None:
     aside = [is_aside(("default", f"v-{n}"), 0.2) for n in range(2000)]
     assert 340 <= sum(aside) <= 460
     assert all(is_aside(("default", f"v-{n}"), 0.5) for n in range(2000) if aside[n])
+
+
+def test_known_answers_get_their_share_again_and_again_and_are_never_taken_back(
+    engine: Engine, reward: RewardModel
+) -> None:
+    desk = Desk(engine, reward, known_share=0.2)
+    known = {"c-1": True, "c-2": False, "c-3": False, "unknown": True}
+    desk.asking = replace(desk.asking, known=known)
+    said = desk.ask()
+    assert (said["asked"], said["known"]) == (10, 2)
+    first = {row.review_id: row.completion_id for row in rows(engine) if row.completion_id in known}
+    assert set(first.values()) == {"c-1", "c-2"}
+    assert {asked(row).acquisition for row in rows(engine) if row.completion_id in known} == {"bald"}
+    desk.ask()
+    assert first.keys() <= {row.review_id for row in rows(engine, is_open)}
+    desk.clock.now += 4 * DAY_MS
+    desk.ask()
+    assert {row.completion_id for row in rows(engine, is_open)} & known.keys() == {"c-1", "c-3"}

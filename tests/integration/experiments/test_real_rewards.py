@@ -198,7 +198,7 @@ def test_the_bars(right: float, met: bool, tmp_path: Path) -> None:
     assert figures.over_best.mean == pytest.approx(right - 0.6)
     assert figures.matched_pairs == 50
     assert figures.auroc.mean == 1.0
-    assert figures.over_best_of_resample.mean <= figures.over_best.mean
+    assert figures.over_best_of_resample.mean <= figures.over_best.mean + 1e-9
     write_table(found, tmp_path / "table.txt", Console(quiet=True))
     assert ("beats the best baseline: met" in (tmp_path / "table.txt").read_text()) is met
 

@@ -14,6 +14,7 @@ PAGE = ROOT / "docs" / "configuration.md"
 PREFIX = "THUMBWHEEL_"
 SERVICE = ROOT / "service" / "thumbwheel_service" / "settings.py"
 LEARNER = ROOT / "learner" / "thumbwheel_learner" / "settings.py"
+TRAINING = ROOT / "learner" / "thumbwheel_learner" / "runs" / "settings.py"
 QUESTIONS = ROOT / "learner" / "thumbwheel_learner" / "questions" / "settings.py"
 LABELER = ROOT / "learner" / "thumbwheel_learner" / "rlaif" / "settings.py"
 ENGINE = ROOT / "service" / "thumbwheel_service" / "engine" / "options.py"
@@ -53,7 +54,7 @@ def page() -> str:
         ("Service: limits", "What goes over one is refused with 413 or 429.", settings_of(SERVICE, "Limits")),
         ("Service: engine", "Passed on to vLLM.", engine_options()),
         ("Learner", "", settings_of(LEARNER, "Settings")),
-        ("Learner: training", "0 keeps the algorithm's own default.", settings_of(LEARNER, "Training")),
+        ("Learner: training", "0 keeps the algorithm's own default.", settings_of(TRAINING, "Training")),
         ("Learner: questions to people", "", settings_of(QUESTIONS, "QuestionSettings")),
         ("Learner: labeler", "", settings_of(LABELER, "LabelerSettings")),
     ]

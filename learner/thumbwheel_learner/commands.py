@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from thumbwheel.commands.service import add_service_options, console, open_client, print_json
 from thumbwheel.errors import ConfigurationError
+from thumbwheel_learner.environment import PREFIX
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.replay.command import register as register_replay
-from thumbwheel_learner.settings import PREFIX
 
 if TYPE_CHECKING:
     from thumbwheel.commands.service import Subparsers

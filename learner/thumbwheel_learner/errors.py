@@ -1,7 +1,7 @@
 """The learner's error tree; each noun's own errors live beside the code that raises them.
 
 LearnerError
-├── settings.BadSetting                (a thumbwheel.ConfigurationError) a setting cannot be used
+├── environment.BadSetting             (a thumbwheel.ConfigurationError) a setting cannot be used
 ├── questions.known.BadKnownAnswers    (a thumbwheel.ConfigurationError) the file of known answers does not read
 ├── lock.AlreadyRunning                another learner holds this data directory
 ├── store.session.OffsetMoved          somebody else stored records of this partition meanwhile

@@ -8,7 +8,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "docs" / "configuration.md"
-SETTINGS = ("service/thumbwheel_service/settings.py", "learner/thumbwheel_learner/settings.py")
+SETTINGS = (
+    "service/thumbwheel_service/settings.py",
+    "learner/thumbwheel_learner/settings.py",
+    "learner/thumbwheel_learner/runs/settings.py",
+    "learner/thumbwheel_learner/questions/settings.py",
+)
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
 CODE = sorted(path for folder in ("sdk", "service", "learner", "deploy") for path in (ROOT / folder).rglob("*.py"))
 

@@ -35,9 +35,9 @@ from thumbwheel_learner.reward.model import RewardConfig
 from thumbwheel_learner.rollouts.served import ServiceRollouts, service_http
 from thumbwheel_learner.runs.plan import recipe_of
 from thumbwheel_learner.runs.run import Runner, RunPlan
+from thumbwheel_learner.runs.settings import Training
 from thumbwheel_learner.runs.stage import Parent
 from thumbwheel_learner.runs.stages import Workshop
-from thumbwheel_learner.settings import Training
 from thumbwheel_learner.store.session import reading
 from thumbwheel_learner.store.tables import QuestionRow, RunRow
 from thumbwheel_service.app import create_app

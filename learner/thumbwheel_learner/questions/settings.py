@@ -1,8 +1,11 @@
 """Settings of the questions to people; read by `thumbwheel_learner.settings`, as all are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
+
+from thumbwheel_learner.environment import number, one_of
 
 Acquisition = Literal["random", "entropy", "bald", "variance", "double_thompson", "d_optimal"]
 ACQUISITIONS: tuple[Acquisition, ...] = get_args(Acquisition)
@@ -32,3 +35,19 @@ class QuestionSettings:
     with `VOTERS=weigh` who contradicts them is believed less."""
     known_share: float = 0.1
     """`QUESTIONS_KNOWN_SHARE`: of the questions, if there are such chats."""
+
+
+def questions_from(given: Mapping[str, str]) -> QuestionSettings:
+    """Of the variables without their prefix; raises `BadSetting`."""
+    default = QuestionSettings()
+    acquisition = one_of(given, "QUESTIONS_ACQUISITION", ACQUISITIONS, default.acquisition)
+    return QuestionSettings(
+        per_day=number(given, "QUESTIONS_PER_DAY", int, default.per_day),
+        acquisition=cast(Any, acquisition),
+        random_share=number(given, "QUESTIONS_RANDOM_SHARE", float, default.random_share, lowest=0.01, highest=1.0),
+        compare_share=number(given, "QUESTIONS_COMPARE_SHARE", float, default.compare_share, highest=1.0),
+        expiry_hours=number(given, "QUESTIONS_EXPIRY_HOURS", float, default.expiry_hours, lowest=0.01, highest=8760),
+        pool=number(given, "QUESTIONS_POOL", int, default.pool, lowest=1),
+        known=Path(given["QUESTIONS_KNOWN"]).expanduser() if "QUESTIONS_KNOWN" in given else None,
+        known_share=number(given, "QUESTIONS_KNOWN_SHARE", float, default.known_share, highest=1.0),
+    )

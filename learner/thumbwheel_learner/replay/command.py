@@ -147,7 +147,8 @@ def _told(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namesp
 
 
 def _settings(arguments: argparse.Namespace) -> "Settings":
-    from thumbwheel_learner.settings import PREFIX, from_environment
+    from thumbwheel_learner.environment import PREFIX
+    from thumbwheel_learner.settings import from_environment
 
     given = {name: getattr(arguments, name) for name in ("data", "url", "api_key")}
     extra = {PREFIX + name.upper(): str(value) for name, value in given.items() if value is not None}

@@ -19,7 +19,7 @@ from thumbwheel_learner.reward.model import RewardConfig
 from thumbwheel_learner.rlaif.chat_labeler import ChatLabeler, labeler_http
 from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
 from thumbwheel_learner.rlaif.settings import PRINCIPLE, LabelerSettings
-from thumbwheel_learner.settings import Training
+from thumbwheel_learner.runs.settings import Training
 from thumbwheel_learner.sft import SftConfig
 from thumbwheel_learner.voters.weigh import VotersConfig
 

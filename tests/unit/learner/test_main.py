@@ -19,8 +19,9 @@ from thumbwheel.events import LearnerCommand, LearnerReported, PolicyPublished, 
 from thumbwheel.types import LearnerStatus
 from thumbwheel_learner.main import Parts
 from thumbwheel_learner.runs.publish import Provenance
+from thumbwheel_learner.runs.settings import Training
 from thumbwheel_learner.runs.stage import StageInput, StageOutcome
-from thumbwheel_learner.settings import Settings, Training
+from thumbwheel_learner.settings import Settings
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from thumbwheel_learner.environment import BadSetting
 from thumbwheel_learner.processes import lead_or_follow, started_by_torchrun
-from thumbwheel_learner.settings import BadSetting, Settings, from_environment
+from thumbwheel_learner.settings import Settings, from_environment
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import pytest
 from sqlalchemy import Engine
 
 from thumbwheel_learner.dataset.keys import NoKeys
+from thumbwheel_learner.environment import BadSetting
 from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.rlaif.settings import LabelerSettings
 from thumbwheel_learner.runs.plan import asking_of, labelling_of, recipe_of
-from thumbwheel_learner.settings import STAGES, BadSetting, Settings, Training, from_environment
+from thumbwheel_learner.runs.settings import STAGES, Training
+from thumbwheel_learner.settings import Settings, from_environment
 
 
 def read(**given: str) -> Settings:

@@ -31,9 +31,9 @@ from thumbwheel_learner.rollouts.sampler import TransformersSampler
 from thumbwheel_learner.rollouts.served import RolloutFailed
 from thumbwheel_learner.runs.plan import recipe_of
 from thumbwheel_learner.runs.provenance import provenance
+from thumbwheel_learner.runs.settings import Training
 from thumbwheel_learner.runs.stage import Parent, StageInput
 from thumbwheel_learner.runs.stages import REWARD_MODELS, Workshop
-from thumbwheel_learner.settings import Training
 from thumbwheel_learner.store.runs import (
     add_result,
     gates_before,

@@ -22,7 +22,7 @@ from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.rollouts.engine import Rollout
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 from thumbwheel_learner.runs.plan import Recipe, recipe_of
-from thumbwheel_learner.settings import Training
+from thumbwheel_learner.runs.settings import Training
 from thumbwheel_learner.sft import train_sft
 
 SNAPSHOT, PREPARED, SFT, REWARD = "snapshot.json", "prepared.json", "sft/adapter", "reward"

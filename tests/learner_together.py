@@ -41,8 +41,8 @@ def train_all(
     """An SFT adapter, a reward model and a PPO adapter of one tiny model, each from the bare base."""
     from transformers import PreTrainedTokenizerFast
 
+    from thumbwheel_learner.model.loading import load_policy
     from thumbwheel_learner.model.lora import LoraConfig
-    from thumbwheel_learner.model.policy import load_policy
     from thumbwheel_learner.model.tokens import ChatTokenizer
     from thumbwheel_learner.ppo.train import train_ppo
     from thumbwheel_learner.progress import silent
@@ -132,7 +132,7 @@ def _whole_run(base: Path, out: Path) -> int:
     from tests.integration.learner.test_training_run import Desk, people
 
     from thumbwheel_learner.distributed.crew import Crew
-    from thumbwheel_learner.model.policy import load_policy
+    from thumbwheel_learner.model.loading import load_policy
     from thumbwheel_learner.processes import lead_or_follow, loaded_once
     from thumbwheel_learner.settings import from_environment
 

@@ -93,7 +93,8 @@ def load_base(settings: Settings, world: "World") -> "PolicyModel":
     """The base model in this process, on its share of the machine's cores."""
     import torch
 
-    from thumbwheel_learner.model.policy import Memory, load_policy
+    from thumbwheel_learner.model.loading import load_policy
+    from thumbwheel_learner.model.policy import Memory
 
     torch.set_num_threads(1)
     base, training = resolve_base(settings.model), settings.training

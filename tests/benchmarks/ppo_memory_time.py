@@ -30,7 +30,8 @@ from tests.benchmarks.children import in_child
 from tests.benchmarks.figures import OUT, Bar, finish, print_table
 from tests.benchmarks.four_models import FourModels
 
-from thumbwheel_learner.model.policy import Memory, PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import Memory, PolicyModel
 from thumbwheel_learner.ppo.checkpoint import Checkpoint
 from thumbwheel_learner.ppo.estimators import whiten
 from thumbwheel_learner.ppo.experience import observe

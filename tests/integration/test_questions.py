@@ -26,7 +26,7 @@ from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset.examples import Snapshot
 from thumbwheel_learner.dataset.freeze import freeze
 from thumbwheel_learner.dataset.keys import ServiceKeys
-from thumbwheel_learner.model.policy import load_policy
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.progress import silent
 from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.board import QuestionBoard

@@ -34,7 +34,7 @@ def score_file(settings: Settings, file: Path, *, version: str | None = None) ->
     base = resolve_base(settings.model)
     row = _find(settings, version, base_fingerprint(base))
 
-    from thumbwheel_learner.model.policy import load_policy
+    from thumbwheel_learner.model.loading import load_policy
     from thumbwheel_learner.reward.baselines import evaluate_pairs
     from thumbwheel_learner.reward.model import load_reward
 

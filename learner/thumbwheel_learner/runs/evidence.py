@@ -29,3 +29,12 @@ def not_shown(figures: Mapping[str, Any]) -> str | None:
             f"{at_least}, on the {found['n']} newest labels"
         )
     return "the reward model could not be checked: the held-out labels are too few or all alike"
+
+
+def unusable(found: Mapping[str, Any], base: str) -> str | None:
+    """Why no policy can learn from this reward model: what its row or its stage says of it; None where one can."""
+    if "skipped" in found:
+        return f"there is no reward model: {found['skipped']}"
+    if found["sees"] != "training" or found["base"] != base:
+        return f"{found['id']} cannot be used here (it saw the judge's labels, or another base); train it anew"
+    return not_shown(found)

@@ -1,6 +1,5 @@
 """The stages of a real run: what each algorithm is given, and what its report means for the run."""
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +19,8 @@ from thumbwheel_learner.distributed.world import GroupBroken
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import NothingToPractise
-from thumbwheel_learner.questions.ask import Asking, Sampling
+from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.known import known_items
-from thumbwheel_learner.questions.selection import BadPool
 from thumbwheel_learner.refinement.refine import Refined, pairs_of, read_refined
 from thumbwheel_learner.reward.labels import Evidence, Item, split_evidence
 from thumbwheel_learner.reward.model import load_reward
@@ -30,7 +28,8 @@ from thumbwheel_learner.reward.training import TooFewLabels
 from thumbwheel_learner.rlaif.labelling import Labelling, items_of_labelled
 from thumbwheel_learner.rollouts.engine import RolloutEngine
 from thumbwheel_learner.rollouts.served import RolloutFailed, RolloutRefused
-from thumbwheel_learner.runs.evidence import not_shown
+from thumbwheel_learner.runs.asking import ask_people
+from thumbwheel_learner.runs.evidence import not_shown, unusable
 from thumbwheel_learner.runs.jobs import (
     Judging,
     Shifted,
@@ -176,25 +175,15 @@ class Workshop:
         return Shifted(given.parent.adapter, usable) if usable else None
 
     def questions(self, given: StageInput) -> StageOutcome:
-        """Ask people about recent chats, by the reward model of this run; whatever is away, the run goes on."""
+        """Ask people about recent chats, by the reward model of this run."""
         found = given.results.get("reward", {"skipped": "this run has no reward stage"})
         if self.asking is None or "skipped" in found:
             return StageOutcome(result={"skipped": str(found.get("skipped", "nobody is asked"))})
         if self.crew.world.size > 1:
             return StageOutcome(result={"skipped": "a learner of several processes asks nobody"})
-        model, config = self.model(), self.recipe.ppo
+        model = self.model()
         reward = load_reward(model, self.data / found["folder"])
-        seed = int(hashlib.sha256(given.run_id.encode()).hexdigest()[:8], 16)
-        try:
-            with self.rollouts(model) as engine:
-                sampling = Sampling(engine, given.parent.adapter, config.max_prompt, config.max_tokens)
-                result = self.asking.ask(reward, found["id"], sampling, seed=seed)
-        except RolloutFailed as error:
-            log.warning("nobody is asked to compare answers: %s", error)
-            result = self.asking.ask(reward, found["id"], None, seed=seed)
-        except BadPool as error:
-            return StageOutcome(result={"skipped": str(error)}, reason=str(error))
-        return StageOutcome(result=result)
+        return ask_people(self.asking, reward, found["id"], given, lambda: self.rollouts(model), self.recipe.ppo)
 
     def sft(self, given: StageInput) -> StageOutcome:
         """Teach the live policy what people say should have been said."""
@@ -291,11 +280,7 @@ class Workshop:
             if row is None:
                 return "there is no reward model yet; include the reward stage"
             found = {"id": row.reward_id, "folder": row.folder, **msgspec.json.decode(row.metrics)}
-        if "skipped" in found:
-            return f"there is no reward model: {found['skipped']}"
-        if found["sees"] != "training" or found["base"] != self.base:
-            return f"{found['id']} cannot be used here (it saw the judge's labels, or another base); train it anew"
-        return not_shown(found) or found
+        return unusable(found, self.base) or found
 
     def _together(self, job: Job[R], given: StageInput, engine: RolloutEngine | None = None) -> R:
         """A job in every process of the crew; one that is lost interrupts the run, which goes on with a new crew."""

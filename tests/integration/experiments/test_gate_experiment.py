@@ -23,7 +23,7 @@ from thumbwheel_demo.experiments.gate.trained import Negated, negated_policy, tr
 from thumbwheel_demo.experiments.gate.trials import Trial, Trials, figures, planned
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_learner.gate.config import GateConfig
-from thumbwheel_learner.model.policy import load_policy
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.reward.labels import Evidence
 from thumbwheel_learner.reward.model import RewardScores
 from thumbwheel_learner.rollouts.engine import Rollout

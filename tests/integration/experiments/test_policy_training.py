@@ -13,8 +13,9 @@ from thumbwheel_demo.experiments.policy_training.arms import Cell, best_of, kl_b
 from thumbwheel_demo.experiments.policy_training.dpo import DpoConfig, dpo_loss, train_dpo
 from thumbwheel_demo.experiments.policy_training.pairs import corrected, ranked, told_apart
 from thumbwheel_demo.experiments.policy_training.report import summary
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.reward.model import RewardScores
 from thumbwheel_learner.rollouts.engine import Rollout

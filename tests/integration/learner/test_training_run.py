@@ -19,8 +19,9 @@ from thumbwheel.types import Correction, Thumb
 from thumbwheel_learner.consume import Consumer
 from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.gate.config import GateConfig
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.reward.model import RewardConfig
 from thumbwheel_learner.reward.score import NoRewardModel, score_file

@@ -10,8 +10,9 @@ from tests.learner_models import ARCHITECTURES, demo, make_base, one_thread_insi
 from tests.learner_ppo import PROMPTS, SMALL, LikesWord
 from transformers import PreTrainedTokenizerFast
 
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.reward.model import RewardConfig, load_reward

@@ -4,8 +4,9 @@ import pytest
 import torch
 from tests.learner_models import demo, make_base, snapshot
 
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.sft import ADAPTER, NoDemonstrations, SftConfig, answer_loss, demo_rows, mean_loss, train_sft
 
 LAST_WORDS = ("late", "good", "bad", "now")

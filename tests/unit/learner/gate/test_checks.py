@@ -9,7 +9,8 @@ from tests.learner_models import make_base, pair, snapshot, thumb
 
 from thumbwheel_learner.gate.checks import Checks, check, preferred, quality
 from thumbwheel_learner.measures import Array
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.reward.labels import items_of
 from thumbwheel_learner.reward.model import RewardScores
 

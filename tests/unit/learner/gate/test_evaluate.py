@@ -14,8 +14,9 @@ from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.gate.evaluate import judge_gate
 from thumbwheel_learner.gate.exam import Exam, gate_prompts
 from thumbwheel_learner.gate.judge import Judge
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.model import RewardScores
 from thumbwheel_learner.rollouts.engine import Rollout

@@ -12,8 +12,9 @@ from thumbwheel_learner.gate.checks import Checks, quality
 from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.gate.judge import Judge
 from thumbwheel_learner.gate.tripwire import JudgeTripwire, tripwire_of
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.reward.model import RewardScores

@@ -7,9 +7,9 @@ import torch
 from tests.learner_models import make_base, one_thread_inside_operations
 from torch import Tensor, nn
 
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.parallel import SideBySide
-from thumbwheel_learner.model.policy import load_policy
 from thumbwheel_learner.model.tokens import make_batch
 
 PARTS = [([2, 5, 4, 3], [6, 7, 4]), ([2, 8, 9, 4, 3], [5, 4]), ([2, 10, 4, 3], [11, 12, 13, 4]), ([2, 4, 3], [7, 4])]

@@ -5,8 +5,9 @@ import torch
 from tests.learner_models import ARCHITECTURES, make_base
 
 from thumbwheel_learner.model.adapters import BadAdapter
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import Memory, PolicyModel, load_policy
+from thumbwheel_learner.model.policy import Memory, PolicyModel
 from thumbwheel_learner.model.tokens import make_batch, make_shared_batch, runs_of_equal
 
 PROMPTS, ANSWERS = [[2, 6, 7, 4, 3], [2, 9, 4, 3]], [[10, 11, 4], [12, 4]]

@@ -7,8 +7,9 @@ import torch
 from tests.learner_models import ARCHITECTURES, make_base
 from torch import Tensor
 
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import Memory, PolicyModel, load_policy
+from thumbwheel_learner.model.policy import Memory, PolicyModel
 from thumbwheel_learner.model.tokens import make_batch
 
 PROMPTS, ANSWERS = [[2, 6, 7, 4, 3], [2, 9, 4, 3]], [[10, 11, 4], [12, 4]]

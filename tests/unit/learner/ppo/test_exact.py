@@ -10,8 +10,9 @@ import torch
 from tests.learner_models import ARCHITECTURES, make_base
 from tests.learner_ppo import LikesWord
 
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import make_batch
 from thumbwheel_learner.ppo.experience import observe
 from thumbwheel_learner.ppo.state import POLICY, REFERENCE, PpoConfig, PpoRun

@@ -8,7 +8,8 @@ import torch
 from tests.learner_models import ARCHITECTURES, make_base
 from tests.learner_ppo import PROMPTS, SMALL, LikesWord
 
-from thumbwheel_learner.model.policy import Memory, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import Memory
 from thumbwheel_learner.ppo.state import POLICY, PpoConfig
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.rollouts.sampler import TransformersSampler

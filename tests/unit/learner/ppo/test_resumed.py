@@ -6,7 +6,8 @@ import pytest
 from tests.learner_models import demo, make_base, snapshot
 from tests.learner_ppo import PROMPTS, SMALL, LikesWord
 
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.checkpoint import EXPERIENCE, STATE
 from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.ppo.train import train_ppo

@@ -9,8 +9,9 @@ import torch
 from tests.learner_models import demo, make_base, snapshot
 from tests.learner_ppo import PROMPTS, SMALL, LikesWord
 
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import make_batch
 from thumbwheel_learner.ppo.experience import BrokenRollout, draw_prompts, observe
 from thumbwheel_learner.ppo.state import POLICY, REFERENCE, PpoConfig, PpoRun
@@ -199,7 +200,9 @@ def test_every_detail_has_a_source_and_names_code_that_is_there() -> None:
     rows = [row[1:-1].split(" | ") for row in table.splitlines() if row.startswith("| ")][2:]
     assert len(rows) > 30
     homes = {"PpoConfig": "ppo.state.PpoConfig", "PolicyModel": "model.policy.PolicyModel"}
-    homes |= {name: f"model.{name}" for name in ("lora", "parallel", "policy", "recompute", "scoring", "tokens")}
+    homes |= {
+        name: f"model.{name}" for name in ("loading", "lora", "parallel", "policy", "recompute", "scoring", "tokens")
+    }
     for detail, where, source in rows:
         assert source.strip(), detail
         for name in re.findall(r"`([\w.]+)`", where):

@@ -10,7 +10,7 @@ from tests.unit.learner.questions.desk_of_chats import Parrot, Ring, asked, chat
 
 from thumbwheel.events import ReviewWithdrawn
 from thumbwheel.sealed import open_review
-from thumbwheel_learner.model.policy import load_policy
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.questions.ask import DAY_MS, Asking, Sampling, draw, is_aside
 from thumbwheel_learner.questions.pool import Chat
 from thumbwheel_learner.questions.settings import QuestionSettings

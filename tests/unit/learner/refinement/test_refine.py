@@ -9,8 +9,9 @@ from tests.unit.learner.refinement.test_requests import critique, rewritten
 from torch import Tensor
 
 from thumbwheel_learner.dataset.examples import Snapshot
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.refinement.refine import (
     Refined,
     RefinementConfig,

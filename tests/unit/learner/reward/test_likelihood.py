@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from tests.learner_models import make_base, said, snapshot, thumb
 
 from thumbwheel_learner.model.adapters import BadAdapter
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import make_batch
 from thumbwheel_learner.model.trunk import Trunk
 from thumbwheel_learner.reward.labels import Row

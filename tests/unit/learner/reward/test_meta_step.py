@@ -7,7 +7,8 @@ import pytest
 import torch
 from tests.learner_models import make_base, said, snapshot, thumb
 
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.meta_step import ANSWERS, PROMPTS, MetaStep, difference, sample_shifted
 from thumbwheel_learner.reward.model import RewardConfig, RewardModel

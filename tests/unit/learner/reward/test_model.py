@@ -12,7 +12,8 @@ from tests.learner_models import make_base, pair, said, snapshot, thumb
 from thumbwheel_learner.dataset.examples import Judged, Snapshot
 from thumbwheel_learner.measures import auc
 from thumbwheel_learner.model.adapters import BadAdapter
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.trunk import Trunk
 from thumbwheel_learner.reward.labels import Item, Row, prompt_key
 from thumbwheel_learner.reward.model import ALL, RewardConfig, RewardModel, load_reward

@@ -10,7 +10,8 @@ import torch
 from tests.learner_models import make_base, said, snapshot, thumb
 
 from thumbwheel_learner.measures import ece, sigmoid
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.reward.model import RewardConfig, RewardModel, RewardScores
 from thumbwheel_learner.reward.report import MIN_CALIBRATION, cross_calibrated
 from thumbwheel_learner.reward.training import train_reward

@@ -4,8 +4,8 @@ import pytest
 import torch
 from tests.learner_models import ARCHITECTURES, make_base
 
+from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.model.policy import load_policy
 from thumbwheel_learner.model.tokens import make_batch
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 

@@ -19,7 +19,8 @@ from thumbwheel_learner.dataset import snapshots
 from thumbwheel_learner.dataset.examples import Snapshot
 from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.dataset.snapshots import Sourced
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.progress import silent
 from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.settings import QuestionSettings

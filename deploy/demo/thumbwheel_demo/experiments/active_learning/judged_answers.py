@@ -16,7 +16,8 @@ from thumbwheel_demo.corpus.model import Split
 from thumbwheel_demo.corpus.prompts import prompts
 from thumbwheel_demo.policy.weights import weights_dir
 from thumbwheel_demo.satisfaction import judge
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import by_length
 from thumbwheel_learner.reward.labels import Row, batch_of
 from thumbwheel_learner.reward.likelihood import FEATURES, likelihoods

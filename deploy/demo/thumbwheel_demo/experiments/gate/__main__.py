@@ -35,7 +35,7 @@ from thumbwheel_demo.policy import weights_dir
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.report.table import percent
 from thumbwheel_learner.gate.config import GateConfig
-from thumbwheel_learner.model.policy import load_policy
+from thumbwheel_learner.model.loading import load_policy
 
 
 def parser() -> argparse.ArgumentParser:

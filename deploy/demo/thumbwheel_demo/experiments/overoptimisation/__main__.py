@@ -21,7 +21,8 @@ from thumbwheel_demo.experiments.overoptimisation.runs import ARMS, Cell, run_ar
 from thumbwheel_demo.policy import weights_dir
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.report.table import percent
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 
 PLAN = "plan.json"
 

@@ -16,7 +16,8 @@ from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_demo.policy import weights_dir
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_learner.dataset.examples import Snapshot
-from thumbwheel_learner.model.policy import PolicyModel, load_policy
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.reward.model import RewardModel, load_reward
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.rollouts.engine import Rollout

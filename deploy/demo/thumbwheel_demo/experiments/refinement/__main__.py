@@ -76,7 +76,7 @@ def run_cell(seed: int, plan: Plan, out: Path, say: Callable[[str], None]) -> Ce
     found = finished(file, Cell)
     if found is not None and found.plan == plan:
         return found
-    from thumbwheel_learner.model.policy import load_policy
+    from thumbwheel_learner.model.loading import load_policy
 
     started = time.monotonic()
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from thumbwheel_demo.experiments.thumbs_reward.show import plot, write_table
 from thumbwheel_demo.experiments.thumbs_reward.voters import Habits
 from thumbwheel_demo.policy import weights_dir
 from thumbwheel_demo.report.record import write_json
-from thumbwheel_learner.model.policy import load_policy
+from thumbwheel_learner.model.loading import load_policy
 
 OUT = Path("build/experiments/thumbs_reward")
 

@@ -20,7 +20,7 @@ from thumbwheel_demo.policy import weights_dir
 from thumbwheel_demo.report.intervals import differences, pooled_interval
 from thumbwheel_demo.report.record import Interval, write_json
 from thumbwheel_demo.report.table import percent
-from thumbwheel_learner.model.policy import load_policy
+from thumbwheel_learner.model.loading import load_policy
 
 
 class Arm(Struct, frozen=True, kw_only=True):

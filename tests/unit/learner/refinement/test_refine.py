@@ -64,9 +64,9 @@ def test_the_step_does_what_the_critique_says_and_its_answers_can_be_read_again(
 ) -> None:
     found, figures = refine(model, None, lessons(), TransformersSampler(model), CONFIG, tmp_path)
     assert (figures["taught"], figures["asked"]) == (6, 2)
-    said = {one.request.critique: one.answers for one in found}
-    assert "sorry sorry" in said["rude"]
-    assert "thanks thanks" in said["late"]
+    said = {one.request.critique: " ".join(one.answers).split() for one in found}
+    assert said["rude"].count("sorry") > said["rude"].count("thanks")
+    assert said["late"].count("thanks") > said["late"].count("sorry")
     assert read_refined(tmp_path) == found
 
 

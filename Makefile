@@ -34,7 +34,7 @@ else
 	$(BIN)/python -m pytest tests/integration tests/e2e
 endif
 
-experiments: ## what each part of the wheel is worth; figures in build/experiments/
+experiments: ## every learning claim, measured (a day); ARGS=--list, ARGS=gate, ARGS="gate -- --seeds 1"
 	$(SETUP)
 	@$(BIN)/python -m thumbwheel_demo.experiments $(ARGS)
 

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from thumbwheel_demo.experiments import grid
-from thumbwheel_demo.experiments.__main__ import main, render
-from thumbwheel_demo.experiments.compare import compare
-from thumbwheel_demo.experiments.grid import Cell, RunFailed, cells, run_all
+from thumbwheel_demo.experiments.wheel import grid
+from thumbwheel_demo.experiments.wheel.__main__ import main, render
+from thumbwheel_demo.experiments.wheel.compare import compare
+from thumbwheel_demo.experiments.wheel.grid import Cell, RunFailed, cells, run_all
 from thumbwheel_demo.report.record import write_json
 
 from .reports import report, version

@@ -1,94 +1,92 @@
-"""`python -m thumbwheel_demo.experiments`: run what is missing, compare, write `wheel.json` and `wheel.html`."""
+"""`python -m thumbwheel_demo.experiments [NAME …]`: the experiments one after the other, and which bars they met.
+
+Without names all of them, which takes a day; `--list` says what each is about. Finished parts of an earlier call are
+not made again. What follows `--` goes to the one experiment that is named, such as its `--help`.
+"""
 
 import argparse
+import ast
+import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from thumbwheel_demo.experiments.cells import seeds
-from thumbwheel_demo.experiments.compare import Comparison, compare
-from thumbwheel_demo.experiments.grid import ARMS, SEEDS, cells, run_all, run_cell
-from thumbwheel_demo.report import figures
-from thumbwheel_demo.report.page import page, table
-from thumbwheel_demo.report.record import write_json
-from thumbwheel_demo.report.table import percent
+HERE = Path(__file__).parent
+SAID = {0: "done, bars met", 1: "a bar is missed", 130: "stopped"}
+Run = Callable[[str, Sequence[str]], int]
 
 
-def parser() -> argparse.ArgumentParser:
-    """Options; whatever comes after `--` goes to every run of the demo."""
+class Done(NamedTuple):
+    """One experiment of this call."""
+
+    name: str
+    status: int
+    seconds: float
+
+    @property
+    def said(self) -> str:
+        """Its exit status in words."""
+        return SAID.get(self.status, f"did not run (exit status {self.status})")
+
+
+def experiments() -> dict[str, str]:
+    """Name -> what it is about: every folder here that can be run, by the first sentence of its docstring."""
+    found = {file.parent.name: ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "" for file in _runnable()}
+    firsts = {name: " ".join(text.partition("\n\n")[0].split()) for name, text in found.items()}
+    return {name: text.partition(": ")[2].partition(". ")[0].rstrip(".") for name, text in firsts.items()}
+
+
+def parser(known: Mapping[str, str]) -> argparse.ArgumentParser:
+    """Options."""
     made = argparse.ArgumentParser(prog="thumbwheel_demo.experiments", description=__doc__)
-    made.add_argument("--out", type=Path, default=Path("build/experiments"), help="folder of the runs and figures")
-    made.add_argument("--arms", default=",".join(ARMS), help=f"some of {', '.join(ARMS)} (default all)")
-    made.add_argument("--seeds", type=seeds, default=",".join(map(str, SEEDS)), help="default 1,2,3")
-    made.add_argument("extra", nargs="*", help="after --: options of `thumbwheel demo` for every run")
+    made.add_argument("--list", action="store_true", help="say what there is, and run nothing")
+    made.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(known)} (default all)")
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, compare, write; 1 when a run failed, 130 on Ctrl-C (what is finished stays and is not run again)."""
-    made = parser()
-    options = made.parse_args(arguments)
-    arms = [arm for arm in str(options.arms).split(",") if arm]
-    if unknown := [arm for arm in arms if arm not in ARMS]:
-        made.error(f"unknown arm {unknown[0]!r}; there are {', '.join(ARMS)}")
-    console = Console()
-    todo = cells(options.out, arms, options.seeds, tuple(options.extra))
-    try:
-        reports, failures = run_all(todo, run_cell, lambda text: console.print(text, highlight=False))
-    except KeyboardInterrupt:
-        console.print("stopped; finished runs stay and are not run again")
-        return 130
-    if not reports:
-        return 1
-    found = compare(reports, failures)
-    write_json(options.out / "wheel.json", found)
-    (options.out / "wheel.html").write_text(render(found), encoding="utf-8")
-    print_comparison(found, console)
-    console.print(f"figures: {options.out / 'wheel.json'}, page: {options.out / 'wheel.html'}", highlight=False)
-    return 1 if failures else 0
+def main(arguments: Sequence[str] | None = None, run: Run | None = None) -> int:
+    """1 when any of them missed a bar or did not run, 130 on Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    cut = given.index("--") if "--" in given else len(given)
+    known, console = experiments(), Console()
+    made = parser(known)
+    options, passed = made.parse_args(given[:cut]), given[cut + 1 :]
+    names: list[str] = options.names or list(known)
+    if options.list:
+        for name, text in known.items():
+            console.print(f"[bold]{name}[/]  {text}", highlight=False)
+        return 0
+    if unknown := [name for name in names if name not in known]:
+        made.error(f"there is no experiment {unknown[0]!r}; there are {', '.join(known)}")
+    if passed and len(names) != 1:
+        made.error("options after -- go to one experiment: name it")
+    done = [_timed(name, passed, run or _process, console) for name in names]
+    table = Table("experiment", "outcome", "minutes", title="Experiments", title_justify="left")
+    for one in done:
+        table.add_row(one.name, one.said, f"{one.seconds / 60:.1f}")
+    console.print(table)
+    worst = max(one.status for one in done)
+    return worst if worst in SAID else 1
 
 
-def _rows(found: Comparison) -> list[tuple[str, ...]]:
-    return [
-        (
-            arm.arm,
-            percent(arm.gain, signed=True),
-            ", ".join(f"{seed.base:.0%} → {seed.last:.0%}" for seed in arm.seeds),
-            ", ".join(f"{seed.accepted}/{seed.turns}" for seed in arm.seeds),
-            ", ".join(f"{seed.seconds:.0f}" for seed in arm.seeds),
-        )
-        for arm in found.arms
-    ]
+def _runnable() -> list[Path]:
+    return sorted(HERE.glob("*/__main__.py"))
 
 
-HEAD = ("arm", "gain, points [95%]", "base → last, by seed", "shipped", "seconds")
+def _timed(name: str, passed: Sequence[str], run: Run, console: Console) -> Done:
+    console.rule(name)
+    started = time.monotonic()
+    return Done(name, run(name, passed), time.monotonic() - started)
 
 
-def print_comparison(found: Comparison, console: Console) -> None:
-    """Terminal tables."""
-    arms = Table(*HEAD, title="What each part of the wheel is worth", title_justify="left")
-    for row in _rows(found):
-        arms.add_row(*row)
-    console.print(arms)
-    for contrast in found.contrasts:
-        shown = percent(contrast.difference, signed=True)
-        console.print(f"{contrast.arm} over {contrast.over}: {shown} points", highlight=False)
-
-
-def render(found: Comparison) -> str:
-    """The page."""
-    rows = [(arm.arm, arm.gain.mean, arm.gain.low, arm.gain.high) for arm in found.arms]
-    rows += [(f"{c.arm} − {c.over}", c.difference.mean, c.difference.low, c.difference.high) for c in found.contrasts]
-    plot = figures.forest(rows, "Gain over the base, and of one arm over another, 95% intervals")
-    note = "Intervals redraw prompts within each seed; both sides of a difference answered the same prompts."
-    return page(
-        "Thumbwheel: what each part of the wheel is worth",
-        f"<header><h1>What each part of the wheel is worth</h1><p class=note>{note}</p></header>"
-        f"<section>{plot}</section><section>{table(HEAD, _rows(found))}</section>",
-    )
+def _process(name: str, passed: Sequence[str]) -> int:
+    """In a process of its own: an experiment that falls takes none of the others with it."""
+    return subprocess.call([sys.executable, "-m", f"thumbwheel_demo.experiments.{name}", *passed])
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ def parser() -> argparse.ArgumentParser:
     """Options."""
     plan = Plan()
     made = argparse.ArgumentParser(prog="thumbwheel_demo.experiments.active_learning", description=__doc__)
-    made.add_argument("--out", type=Path, default=Path("build/active_learning"), help="folder of the figures")
+    made.add_argument(
+        "--out", type=Path, default=Path("build/experiments/active_learning"), help="folder of the figures"
+    )
     made.add_argument("--seeds", type=seeds, default=SEEDS, help=f"to measure on, default {SEEDS}")
     made.add_argument("--choosing", type=seeds, default=CHOOSING, help=f"to choose on, default {CHOOSING}")
     made.add_argument("--bank", type=int, default=plan.bank, help="conversations that are answered")

@@ -53,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
         "--answers", type=int, default=DeskOptions.answers, help="sampled answers per prompt to choose from"
     )
     made.add_argument("--prompts", type=int, default=GateConfig.prompts, help="the gate's prompts, at most")
-    made.add_argument("--out", type=Path, default=Path("build/gate"), help="folder of trials, judges and figures")
+    made.add_argument(
+        "--out", type=Path, default=Path("build/experiments/gate"), help="folder of trials, judges and figures"
+    )
     return made
 
 

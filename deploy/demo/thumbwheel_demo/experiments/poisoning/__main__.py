@@ -42,7 +42,9 @@ class Weighed(Struct, frozen=True):
 def parser() -> argparse.ArgumentParser:
     """Options."""
     made = argparse.ArgumentParser(prog="thumbwheel_demo.experiments.poisoning", description=__doc__)
-    made.add_argument("--out", type=Path, default=Path("build/poisoning"), help="folder of answers, cells and figures")
+    made.add_argument(
+        "--out", type=Path, default=Path("build/experiments/poisoning"), help="folder of answers, cells and figures"
+    )
     made.add_argument(
         "--seeds", type=seeds, default="1,2,3,4,5", help="who votes on what follows from it; default 1,2,3,4,5"
     )

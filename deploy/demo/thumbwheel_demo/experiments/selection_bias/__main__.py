@@ -39,7 +39,12 @@ class Weighed(Fit, frozen=True, kw_only=True):
 def parser() -> argparse.ArgumentParser:
     """Options."""
     made = argparse.ArgumentParser(prog="thumbwheel_demo.experiments.selection_bias", description=__doc__)
-    made.add_argument("--out", type=Path, default=Path("build/selection"), help="folder of answers, cells and figures")
+    made.add_argument(
+        "--out",
+        type=Path,
+        default=Path("build/experiments/selection_bias"),
+        help="folder of answers, cells and figures",
+    )
     made.add_argument("--seeds", type=seeds, default="1-10", help="who votes, and on what; default 1 to 10")
     made.add_argument("--chats", type=int, default=Habits.chats, help="chats of a seed, out of a pool of 2800")
     made.add_argument("--reviews", type=int, default=Habits.reviews, help="of them in the random slice")

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from thumbwheel_demo.experiments.cells import seeds
-from thumbwheel_demo.experiments.grid import Cell, run_all, run_cell
 from thumbwheel_demo.experiments.turns.falls import MEASURES, Turns, measured, turns_of
+from thumbwheel_demo.experiments.wheel.grid import Cell, run_all, run_cell
 from thumbwheel_demo.report.figures import GRID, WHEEL, plot
 from thumbwheel_demo.report.record import Report, read_report, write_json
 from thumbwheel_demo.report.table import percent

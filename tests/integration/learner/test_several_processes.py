@@ -94,7 +94,9 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on_where_it_was(bases
     assert whole.returncode == 0, whole.stderr[-4000:]
     ended = torchrun(HERE, "killed", str(bases), str(killed))
     assert ended.returncode != 0
-    assert "GroupBroken: another process of the group is gone" in ended.stderr
+    # Who tells the first process is a race: the broken connection (`GroupBroken`), or torchrun, which stops it.
+    assert "GroupBroken: another process of the group is gone" in ended.stderr or "closing signal" in ended.stderr
+    assert "Signal 9 (SIGKILL) received by PID" in ended.stderr
     assert not (killed / "llama" / "ppo").exists()
     again = torchrun(HERE, "killed", str(bases), str(killed))
     assert again.returncode == 0, again.stderr[-4000:]

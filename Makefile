@@ -4,8 +4,6 @@ PYTHON ?= python3
 UP     := $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)") $(if $(DATA),--data "$(DATA)") \
           $(if $(MODEL),--model "$(MODEL)")
 
-# Tests that start a real engine: it needs both cores.
-ONE_BY_ONE := tests/integration/service tests/integration/sdk tests/e2e
 BIN   := .venv/bin
 SETUP := @$(PYTHON) deploy/setup_venv.py
 
@@ -32,8 +30,8 @@ test: ## linters, strict types, import contracts, then the tests (ARGS="tests/un
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ONE_BY_ONE))
-	$(BIN)/python -m pytest $(ONE_BY_ONE)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/integration --ignore=tests/e2e
+	$(BIN)/python -m pytest tests/integration tests/e2e
 endif
 
 experiments: ## every learning claim, measured (a day); ARGS=--list, ARGS=gate, ARGS="gate -- --seeds 1"

@@ -11,77 +11,55 @@ from msgspec import Struct
 Messages = list[dict[str, Any]]
 
 
-class Pair(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _Given(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every word of feedback carries: who said it, about which conversation, when, and how it came to be."""
+
+    user: str
+    conversation_id: str
+    created_ms: int
+    event_id: str
+    source: str = "human"
+    review_id: str | None = None
+    """The question that it answers, where somebody was asked."""
+    random_slice: bool = False
+    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
+
+
+class Pair(_Given, frozen=True, kw_only=True, omit_defaults=True):
     """`chosen` was preferred to `rejected` after `messages`."""
 
     messages: Messages
     chosen: str
     rejected: str
     origin: Literal["comparison", "correction"]
-    user: str
-    conversation_id: str
-    created_ms: int
-    event_id: str
     policy_version: str | None = None
     tie: bool = False
-    source: str = "human"
-    review_id: str | None = None
-    """The question that it answers, where somebody was asked."""
-    random_slice: bool = False
-    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
-class Judged(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Judged(_Given, frozen=True, kw_only=True, omit_defaults=True):
     """One answer with an absolute word on it: thumb (0/1), rating (1-5), flag (0)."""
 
     messages: Messages
     answer: str
     kind: Literal["thumb", "rating", "flag"]
     value: float
-    user: str
-    conversation_id: str
-    created_ms: int
-    event_id: str
     policy_version: str | None = None
-    source: str = "human"
-    review_id: str | None = None
-    """The question that it answers, where somebody was asked."""
-    random_slice: bool = False
-    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
-class Demo(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Demo(_Given, frozen=True, kw_only=True, omit_defaults=True):
     """What should be said after `messages`: a correction or a demonstration."""
 
     messages: Messages
     text: str
     origin: Literal["correction", "demonstration"]
-    user: str
-    conversation_id: str
-    created_ms: int
-    event_id: str
-    source: str = "human"
-    review_id: str | None = None
-    """The question that it answers, where somebody was asked."""
-    random_slice: bool = False
-    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
-class Critique(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Critique(_Given, frozen=True, kw_only=True, omit_defaults=True):
     """What somebody found wrong with `answer`, in words."""
 
     messages: Messages
     answer: str
     text: str
-    user: str
-    conversation_id: str
-    created_ms: int
-    event_id: str
-    source: str = "human"
-    review_id: str | None = None
-    """The question that it answers, where somebody was asked."""
-    random_slice: bool = False
-    """Asked about without looking at any score: with others like it an unbiased picture of the chats."""
 
 
 class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):

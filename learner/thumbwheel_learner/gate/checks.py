@@ -10,11 +10,9 @@ import numpy as np
 from scipy.optimize import isotonic_regression, root_scalar
 from scipy.special import expit
 
-from thumbwheel_learner.measures import Array, Estimate, auc, bootstrap, numbered
+from thumbwheel_learner.measures import Array, Estimate, Indices, auc, bootstrap, numbered
 from thumbwheel_learner.reward.labels import Item, Row
 from thumbwheel_learner.reward.model import RewardScores
-
-Indices = np.ndarray[Any, np.dtype[np.intp]]
 
 
 class RowScorer(Protocol):

@@ -89,7 +89,7 @@ def refine(
     if before is not None and after is not None and after >= before:
         raise NoDemonstrations(f"the refinement step learned nothing: held-out loss {before:.3f}, then {after:.3f}")
     asked = asked[-config.requests :]
-    prompts = [prompt_ids(request, model.tokens, config.max_prompt) for request in asked]
+    prompts = [request_ids(request, model.tokens, config.max_prompt) for request in asked]
     said = engine.sample(
         adapter,
         prompts,
@@ -116,7 +116,7 @@ def rows_of(taught: Sequence[Taught], tokens: ChatTokenizer, max_length: int) ->
     return [Row(*fit(prompt, answer, max_length)) for prompt, answer in pairs]
 
 
-def prompt_ids(request: Request, tokens: ChatTokenizer, longest: int) -> list[int]:
+def request_ids(request: Request, tokens: ChatTokenizer, longest: int) -> list[int]:
     """A request as the step reads it; of one that is too long the beginning goes, the critique stays."""
     return tokens.prompt_ids(request.as_messages())[-longest:]
 

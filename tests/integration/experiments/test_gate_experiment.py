@@ -9,6 +9,7 @@ from tests.learner_models import logged, make_base, snapshot, thumb
 from tests.learner_ppo import LikesWord
 
 from thumbwheel_demo.corpus import answer, prompts
+from thumbwheel_demo.experiments.chats import snapshot_of
 from thumbwheel_demo.experiments.gate.__main__ import main
 from thumbwheel_demo.experiments.gate.candidates import (
     OutOfReach,
@@ -18,7 +19,7 @@ from thumbwheel_demo.experiments.gate.candidates import (
     satisfaction,
     tilted,
 )
-from thumbwheel_demo.experiments.gate.desk import Desk, Pool, snapshot_of
+from thumbwheel_demo.experiments.gate.desk import Desk, Pool
 from thumbwheel_demo.experiments.gate.trained import Negated, negated_policy, try_negated
 from thumbwheel_demo.experiments.gate.trials import Trial, Trials, figures, planned
 from thumbwheel_demo.people import PeopleSettings

@@ -12,7 +12,8 @@ from thumbwheel_demo.corpus.ways import WayWeights, answer, draw_way
 from thumbwheel_demo.experiments.frozen import Pool, PoolSettings, scenarios_of
 from thumbwheel_demo.experiments.poisoning.__main__ import any_answer, main, run_cell, satisfied
 from thumbwheel_demo.experiments.poisoning.electorate import Crowd, colluders_votes, honest_votes, likes
-from thumbwheel_demo.experiments.poisoning.report import Cell, crossed_interval, summary, write_table
+from thumbwheel_demo.experiments.poisoning.report import Cell, summary, write_table
+from thumbwheel_demo.report.intervals import crossed_interval
 from thumbwheel_demo.satisfaction import judge
 
 CROWD = Crowd(accounts=160, chats=12)

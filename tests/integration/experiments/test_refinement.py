@@ -6,8 +6,9 @@ import pytest
 from tests.learner_models import one_thread_inside_operations
 
 from thumbwheel_demo.corpus.prompts import prompts
-from thumbwheel_demo.experiments.refinement.__main__ import findings, nested_interval, run_cell
+from thumbwheel_demo.experiments.refinement.__main__ import findings, run_cell
 from thumbwheel_demo.experiments.refinement.desk import WORDS, Cell, Plan, complaint, exchanged
+from thumbwheel_demo.report.intervals import nested_interval
 from thumbwheel_demo.satisfaction import Satisfaction
 from thumbwheel_learner.refinement.requests import Request
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thumbwheel_demo.report.record import Interval
 
@@ -38,6 +39,28 @@ def pooled_interval(strata: Sequence[Sequence[float]]) -> Interval:
     low, high = np.quantile(means, (0.025, 0.975))
     point = float(np.mean([np.mean(stratum) for stratum in strata]))
     return Interval(mean=point, low=float(low), high=float(high))
+
+
+def crossed_interval(values: NDArray[np.float64]) -> Interval:
+    """Mean of [seeds, prompts] with a 95% percentile bootstrap that redraws seeds and prompts both, since all seeds
+    share their prompts (Owen 2007, *The pigeonhole bootstrap*, arXiv:0712.1111)."""
+    rng = np.random.default_rng(SEED)
+    seeds, prompts = values.shape
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
+    columns = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=RESAMPLES) / prompts
+    means: NDArray[np.float64] = ((rows @ values) * columns).sum(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975)).tolist()
+    return Interval(mean=float(values.mean()), low=low, high=high)
+
+
+def nested_interval(values: Sequence[NDArray[np.float64]]) -> Interval:
+    """Mean over seeds of each seed's mean, 95% percentile bootstrap of seeds and of what is in them."""
+    rng = np.random.default_rng(SEED)
+    means = np.array([rng.choice(v, size=(RESAMPLES, len(v))).mean(axis=1) for v in values])
+    drawn = rng.integers(0, len(values), size=(len(values), RESAMPLES))
+    resampled: NDArray[np.float64] = np.take_along_axis(means, drawn, axis=0).mean(axis=0)
+    low, high = np.quantile(resampled, (0.025, 0.975)).tolist()
+    return Interval(mean=float(np.mean([v.mean() for v in values])), low=low, high=high)
 
 
 def wilson_interval(successes: int, trials: int) -> Interval:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from thumbwheel_demo.corpus.model import Split
 from thumbwheel_demo.corpus.prompts import prompts
+from thumbwheel_demo.experiments.chats import prompt_ids
 from thumbwheel_demo.policy.weights import weights_dir
 from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.model.loading import load_policy
@@ -88,7 +89,7 @@ class FrozenPolicy:
     def answers(self, split: Split, count: int, each: int, seed: int, max_tokens: int = 96) -> JudgedAnswers:
         """`each` answers to `count` conversations of a split; the same seed gives the same ones."""
         scenarios = prompts(split, count, seed)
-        ids = [self.model.tokens.prompt_ids([dict(m) for m in s.messages]) for s in scenarios]
+        ids = [prompt_ids(self.model, s) for s in scenarios]
         sampler = TransformersSampler(self.model, batch_size=256)
         rollouts = sampler.sample(None, ids, n=each, max_tokens=max_tokens, temperature=1.0, seed=seed)
         texts = [[rollout.text for rollout in group] for group in rollouts]

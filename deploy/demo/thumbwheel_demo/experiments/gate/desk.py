@@ -1,7 +1,5 @@
 """A desk with people, prompts, votes and a judge of its own: what one seed of the experiment stands on."""
 
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thumbwheel_demo.corpus import Scenario, prompts
-from thumbwheel_demo.people import Chat, PeopleSettings, thumb_of
-from thumbwheel_demo.satisfaction import correct, judge
-from thumbwheel_learner.dataset.examples import Demo, Judged, LoggedPrompt, Messages, Pair, Snapshot
+from thumbwheel_demo.experiments.chats import prompt_ids, snapshot_of
+from thumbwheel_demo.people import PeopleSettings
+from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.gate.exam import gate_prompts, make_exam
 from thumbwheel_learner.gate.judge import Judge, train_judge
@@ -61,7 +59,7 @@ def open_desk(model: PolicyModel, seed: int, options: DeskOptions, config: GateC
     """Let people chat with the demo policy and vote, train the judge on its share of them, sample the pool."""
     scenarios = prompts("live", options.chats, seed)
     people = PeopleSettings(seed=seed)
-    asked = [model.tokens.prompt_ids(_messages(s)) for s in scenarios]
+    asked = [prompt_ids(model, s) for s in scenarios]
     sampler = TransformersSampler(model, batch_size=BATCH)
     how = {"max_tokens": config.max_tokens, "seed": seed}
     said = [row[0] for row in sampler.sample(None, asked, n=1, temperature=config.temperature, **how)]
@@ -79,76 +77,3 @@ def open_desk(model: PolicyModel, seed: int, options: DeskOptions, config: GateC
     ]
     row = {tuple(ids): i for i, ids in enumerate([*to_answer, *safety])}
     return Desk(evidence, trained, Pool(row, answers, np.array(satisfied, dtype=bool)), scenario)
-
-
-def snapshot_of(
-    scenarios: Sequence[Scenario], said: Sequence[Rollout], asked: Sequence[list[int]], people: PeopleSettings
-) -> Snapshot:
-    """The chats as the learner would have frozen them: all prompts, the thumbs, the corrections."""
-    judged: list[Judged] = []
-    pairs: list[Pair] = []
-    demos: list[Demo] = []
-    logged: list[LoggedPrompt] = []
-    for n, (scenario, answer, ids) in enumerate(zip(scenarios, said, asked, strict=True)):
-        verdict, messages = judge(scenario, answer.text), _messages(scenario)
-        thumb = thumb_of(Chat(scenario, text=answer.text, verdict=verdict), people)
-        logged.append(
-            LoggedPrompt(
-                messages=messages,
-                conversation_id=scenario.id,
-                completion_id=f"completion-{n}",
-                created_ms=n,
-                answer=answer.text,
-                policy_version="base",
-                event_id=f"chat-{n}",
-                user=scenario.customer,
-                prompt_token_ids=ids,
-            )
-        )
-        if thumb is not None:
-            judged.append(
-                Judged(
-                    messages=messages,
-                    answer=answer.text,
-                    kind="thumb",
-                    value=float(thumb == "up"),
-                    user=scenario.customer,
-                    conversation_id=scenario.id,
-                    created_ms=n,
-                    event_id=f"thumb-{n}",
-                )
-            )
-        rng = random.Random(f"gate-{people.seed}-{scenario.id}")
-        if not verdict.satisfied and rng.random() < people.corrections:
-            pair, demo = _corrected(scenario, answer.text, n, f"agent-{rng.randrange(people.agents)}", rng)
-            pairs.append(pair)
-            demos.append(demo)
-    return Snapshot(hash="", created_ms=0, pairs=pairs, judged=judged, demos=demos, prompts=logged, counts={})
-
-
-def _corrected(scenario: Scenario, answer: str, n: int, agent: str, rng: random.Random) -> tuple[Pair, Demo]:
-    better, messages = correct(scenario, rng), _messages(scenario)
-    pair = Pair(
-        messages=messages,
-        chosen=better,
-        rejected=answer,
-        origin="correction",
-        user=agent,
-        conversation_id=scenario.id,
-        created_ms=n,
-        event_id=f"correction-{n}",
-    )
-    demo = Demo(
-        messages=messages,
-        text=better,
-        origin="correction",
-        user=agent,
-        conversation_id=scenario.id,
-        created_ms=n,
-        event_id=f"correction-{n}",
-    )
-    return pair, demo
-
-
-def _messages(scenario: Scenario) -> Messages:
-    return [dict(m) for m in scenario.messages]

@@ -8,7 +8,7 @@ import torch
 from msgspec import Struct
 
 from thumbwheel_demo.corpus import Scenario, prompts
-from thumbwheel_demo.experiments.gate.desk import snapshot_of
+from thumbwheel_demo.experiments.chats import prompt_ids, snapshot_of
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_learner.dataset.examples import Snapshot
 from thumbwheel_learner.model.adapters import BadAdapter
@@ -62,7 +62,7 @@ class Desk:
 def open_desk(model: PolicyModel, plan: Plan, seed: int, folder: Path) -> Desk:
     """Let people chat with the demo policy and vote, train the ensemble on that; read it where a call before did."""
     chats = prompts("live", plan.chats, seed)
-    asked = [ids_of(model, s) for s in chats]
+    asked = [prompt_ids(model, s) for s in chats]
     try:
         reward = load_reward(model, folder)
     except BadAdapter:
@@ -79,11 +79,6 @@ def labels(
     sampler = TransformersSampler(model, batch_size=BATCH)
     said = sampler.sample(None, asked, n=1, max_tokens=plan.max_tokens, temperature=1.0, seed=seed)
     return snapshot_of(chats, [row[0] for row in said], asked, people)
-
-
-def ids_of(model: PolicyModel, scenario: Scenario) -> list[int]:
-    """A conversation as the policy reads it."""
-    return model.tokens.prompt_ids([dict(m) for m in scenario.messages])
 
 
 class OneMember:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from thumbwheel_demo.experiments.overoptimisation.curves import Array, Curve, Path, curve_of, path_of
 from thumbwheel_demo.experiments.overoptimisation.desk import Plan
 from thumbwheel_demo.experiments.overoptimisation.runs import ARMS, Cell
-from thumbwheel_demo.experiments.poisoning.report import crossed_interval
+from thumbwheel_demo.report.intervals import crossed_interval
 from thumbwheel_demo.report.record import Interval
 
 BEYOND = 2.0

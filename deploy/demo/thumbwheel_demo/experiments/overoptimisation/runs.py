@@ -9,7 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from thumbwheel_demo.experiments.cells import RESULT, finished
-from thumbwheel_demo.experiments.overoptimisation.desk import BATCH, Desk, OneMember, Plan, ids_of
+from thumbwheel_demo.experiments.chats import prompt_ids
+from thumbwheel_demo.experiments.overoptimisation.desk import BATCH, Desk, OneMember, Plan
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.model.policy import PolicyModel
@@ -97,7 +98,7 @@ class Gauge:
 
     def __init__(self, model: PolicyModel, desk: Desk, arm: Arm, plan: Plan, folder: Path) -> None:
         self._model, self._desk, self._arm, self._plan, self._folder = model, desk, arm, plan, folder
-        self._asked = [ids_of(model, s) for s in desk.held_out]
+        self._asked = [prompt_ids(model, s) for s in desk.held_out]
         self._scale: tuple[float, float] | None = None
         self.points = finished(folder / POINTS, list[Point]) or []
 

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from thumbwheel_demo.report.intervals import crossed_interval
 from thumbwheel_demo.report.record import Interval
 from thumbwheel_demo.report.table import percent
 
-RESAMPLES, SEED = 4000, 20_012
 WORTH_DEFENDING, LEFT_OVER, HONEST_HELD = 0.10, 1 / 3, 0.01
 """The bars: points an attack must cost to say anything, share of them that may be left, honest users held."""
 
@@ -83,18 +82,6 @@ def summary(cells: Sequence[Cell]) -> Summary:
         any_answer=cells[0].any_answer,
         seconds=sum(cell.seconds for cell in cells),
     )
-
-
-def crossed_interval(values: NDArray[np.float64]) -> Interval:
-    """Mean of [seeds, prompts] with a 95% percentile bootstrap that redraws seeds and prompts both, since all seeds
-    share their prompts (Owen 2007, *The pigeonhole bootstrap*, arXiv:0712.1111)."""
-    rng = np.random.default_rng(SEED)
-    seeds, prompts = values.shape
-    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
-    columns = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=RESAMPLES) / prompts
-    means: NDArray[np.float64] = ((rows @ values) * columns).sum(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975)).tolist()
-    return Interval(mean=float(values.mean()), low=low, high=high)
 
 
 def _attack(cells: Sequence[Cell]) -> AttackFigures:

@@ -19,7 +19,8 @@ from torch import Tensor
 from thumbwheel_demo.corpus import Scenario, prompts
 from thumbwheel_demo.diversity import distinct_answers, distinct_bigrams
 from thumbwheel_demo.experiments.cells import finished
-from thumbwheel_demo.experiments.policy_training.desk import MEASURED, Desk, DeskOptions, Measured, prompt_ids, sample
+from thumbwheel_demo.experiments.chats import prompt_ids
+from thumbwheel_demo.experiments.policy_training.desk import MEASURED, Desk, DeskOptions, Measured, sample
 from thumbwheel_demo.experiments.policy_training.dpo import DpoConfig, train_dpo
 from thumbwheel_demo.experiments.policy_training.pairs import corrected, ranked, told_apart
 from thumbwheel_demo.report.record import write_json

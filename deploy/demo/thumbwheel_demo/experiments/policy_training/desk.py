@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from thumbwheel_demo.corpus import Scenario, prompts
 from thumbwheel_demo.experiments.cells import finished
-from thumbwheel_demo.experiments.gate.desk import snapshot_of
+from thumbwheel_demo.experiments.chats import prompt_ids, snapshot_of
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_demo.policy import weights_dir
 from thumbwheel_demo.report.record import write_json
@@ -106,11 +106,6 @@ def hear_people(model: PolicyModel, scenarios: list[Scenario], people: PeopleSet
     asked = [prompt_ids(model, s) for s in scenarios]
     said = [row[0] for row in sample(model, None, asked, 1, people.max_tokens, people.seed)]
     return snapshot_of(scenarios, said, asked, people)
-
-
-def prompt_ids(model: PolicyModel, scenario: Scenario) -> list[int]:
-    """The conversation so far as the policy reads it."""
-    return model.tokens.prompt_ids([dict(m) for m in scenario.messages])
 
 
 def sample(

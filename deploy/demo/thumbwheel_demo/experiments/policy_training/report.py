@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from thumbwheel_demo.experiments.poisoning.report import crossed_interval
 from thumbwheel_demo.experiments.policy_training.arms import ARMS, BASE, BEST, DPO, PPO, SFT, Cell
 from thumbwheel_demo.report.figures import GRID, INK, WHEEL, plot
+from thumbwheel_demo.report.intervals import crossed_interval
 from thumbwheel_demo.report.record import Interval
 from thumbwheel_demo.report.table import percent
 

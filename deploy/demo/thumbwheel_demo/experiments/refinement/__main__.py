@@ -12,19 +12,17 @@ from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from thumbwheel_demo.experiments.cells import RESULT, finished, seeds
-from thumbwheel_demo.experiments.poisoning.report import crossed_interval
 from thumbwheel_demo.experiments.refinement.desk import Cell, Plan, run_seed
 from thumbwheel_demo.policy.weights import weights_dir
+from thumbwheel_demo.report.intervals import crossed_interval, nested_interval
 from thumbwheel_demo.report.record import Interval, write_json
 from thumbwheel_demo.report.table import percent
 
 SEEDS = "1-5"
-RESAMPLES = 4000
 REFINED, CORRECTED, BOTH = "refined", "SFT on corrections", "and refined"
 
 
@@ -100,16 +98,6 @@ def findings(cells: Sequence[Cell], plan: Plan) -> Findings:
         heldout={arm: crossed_interval(values) for arm, values in heldout.items()},
         added=crossed_interval(heldout[BOTH] - heldout[CORRECTED]),
     )
-
-
-def nested_interval(values: Sequence[NDArray[np.float64]]) -> Interval:
-    """Mean over seeds of each seed's mean, 95% percentile bootstrap of seeds and of what is in them."""
-    rng = np.random.default_rng(20_017)
-    means = np.array([rng.choice(v, size=(RESAMPLES, len(v))).mean(axis=1) for v in values])
-    drawn = rng.integers(0, len(values), size=(len(values), RESAMPLES))
-    resampled: NDArray[np.float64] = np.take_along_axis(means, drawn, axis=0).mean(axis=0)
-    low, high = np.quantile(resampled, (0.025, 0.975)).tolist()
-    return Interval(mean=float(np.mean([v.mean() for v in values])), low=low, high=high)
 
 
 def print_findings(found: Findings, console: Console) -> None:

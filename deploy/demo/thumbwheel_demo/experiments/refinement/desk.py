@@ -9,7 +9,7 @@ from msgspec.structs import replace as changed
 
 from thumbwheel_demo.corpus.model import Scenario
 from thumbwheel_demo.corpus.prompts import prompts
-from thumbwheel_demo.experiments.gate.desk import snapshot_of
+from thumbwheel_demo.experiments.chats import messages_of, prompt_ids, snapshot_of
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_demo.satisfaction import Satisfaction, judge
 from thumbwheel_learner.dataset.examples import Critique, Snapshot
@@ -20,8 +20,8 @@ from thumbwheel_learner.refinement.refine import (
     demonstrations_of,
     distinct,
     pairs_of,
-    prompt_ids,
     refine,
+    request_ids,
 )
 from thumbwheel_learner.refinement.requests import Request
 from thumbwheel_learner.reward.model import RewardConfig
@@ -81,7 +81,7 @@ def criticised(
             words = complaint(verdict, rng)
             found.append(
                 Critique(
-                    messages=[dict(m) for m in scenario.messages],
+                    messages=messages_of(scenario),
                     answer=text,
                     text=words,
                     user=scenario.customer,
@@ -104,7 +104,7 @@ def run_seed(model: PolicyModel, seed: int, plan: Plan, folder: Path) -> Cell:
     people = PeopleSettings(seed=seed, corrections=plan.corrections)
     scenarios = prompts("live", plan.chats, seed)
     by_id = {scenario.id: scenario for scenario in scenarios}
-    asked = [model.tokens.prompt_ids([dict(m) for m in s.messages]) for s in scenarios]
+    asked = [prompt_ids(model, s) for s in scenarios]
     said = [row[0] for row in sampler.sample(None, asked, n=1, max_tokens=64, temperature=1.0, seed=seed)]
     snapshot = snapshot_of(scenarios, said, asked, people)
     snapshot = criticised(snapshot, scenarios, [a.text for a in said], plan.critiques, seed)
@@ -144,7 +144,7 @@ def _rewritten(
     """By arm one answer for each criticised one: the step's, the same with strangers' critiques, and without any."""
     requests = [one.request for one in refined]
     plain = [model.tokens.prompt_ids(request.messages) for request in requests]
-    strange = [prompt_ids(request, model.tokens, config.max_prompt) for request in exchanged(requests, config.seed)]
+    strange = [request_ids(request, model.tokens, config.max_prompt) for request in exchanged(requests, config.seed)]
 
     def sample(adapter: Path | None, rows: Sequence[Sequence[int]]) -> list[list[Rollout]]:
         how = {"max_tokens": config.max_tokens, "seed": config.seed + 1}
@@ -175,7 +175,7 @@ def exchanged(requests: Sequence[Request], seed: int) -> list[Request]:
 
 def _heldout(model: PolicyModel, sampler: TransformersSampler, adapter: Path | None, plan: Plan) -> list[float]:
     scenarios = prompts("heldout", plan.heldout, 7)
-    ids = [model.tokens.prompt_ids([dict(m) for m in s.messages]) for s in scenarios]
+    ids = [prompt_ids(model, s) for s in scenarios]
     rows = sampler.sample(adapter, ids, n=plan.answers, max_tokens=64, temperature=1.0, seed=7)
     return [
         sum(judge(scenario, answer.text).satisfied for answer in row) / plan.answers

@@ -9,7 +9,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
-from thumbwheel_demo.experiments.poisoning.report import crossed_interval
+from thumbwheel_demo.report.intervals import crossed_interval
 from thumbwheel_demo.report.record import Interval
 
 FULL, BAR = "reviews", ("unweighted", "features")

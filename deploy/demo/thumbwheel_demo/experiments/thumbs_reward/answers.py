@@ -9,7 +9,7 @@ import msgspec
 from thumbwheel_demo.corpus.model import Scenario
 from thumbwheel_demo.corpus.prompts import prompts
 from thumbwheel_demo.experiments.cells import finished
-from thumbwheel_demo.experiments.gate.desk import snapshot_of
+from thumbwheel_demo.experiments.chats import prompt_ids, snapshot_of
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_learner.model.policy import PolicyModel
@@ -88,11 +88,6 @@ def _sample(
     sampler = TransformersSampler(model, batch_size=BATCH)
     said = sampler.sample(adapter, asked, n=n, max_tokens=MAX_TOKENS, temperature=1.0, seed=seed)
     return [[one.text for one in row] for row in said]
-
-
-def prompt_ids(model: PolicyModel, scenario: Scenario) -> list[int]:
-    """A conversation as the policy reads it."""
-    return model.tokens.prompt_ids([dict(m) for m in scenario.messages])
 
 
 def rollouts(texts: Sequence[str]) -> list[Rollout]:

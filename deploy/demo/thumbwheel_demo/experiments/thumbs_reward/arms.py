@@ -13,7 +13,8 @@ import msgspec
 import torch
 
 from thumbwheel_demo.experiments.cells import RESULT, finished
-from thumbwheel_demo.experiments.thumbs_reward.answers import Amounts, Answers, prompt_ids, scenarios_of
+from thumbwheel_demo.experiments.chats import prompt_ids
+from thumbwheel_demo.experiments.thumbs_reward.answers import Amounts, Answers, scenarios_of
 from thumbwheel_demo.experiments.thumbs_reward.voters import Desk, Habits, Population, open_desk
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge

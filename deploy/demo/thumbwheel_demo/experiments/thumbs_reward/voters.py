@@ -11,7 +11,7 @@ import numpy as np
 
 from thumbwheel_demo import wording
 from thumbwheel_demo.corpus.model import Scenario
-from thumbwheel_demo.experiments.gate.desk import snapshot_of
+from thumbwheel_demo.experiments.chats import snapshot_of
 from thumbwheel_demo.experiments.thumbs_reward.answers import rollouts
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_learner.dataset.examples import Judged, Snapshot

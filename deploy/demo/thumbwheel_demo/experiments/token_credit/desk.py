@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from thumbwheel_demo.corpus import Scenario, prompts
 from thumbwheel_demo.experiments.cells import RESULT, finished
-from thumbwheel_demo.experiments.gate.desk import snapshot_of
+from thumbwheel_demo.experiments.chats import prompt_ids, snapshot_of
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge
@@ -60,7 +60,7 @@ def run_cell(model: PolicyModel, seed: int, share: float, options: DeskOptions, 
     scenarios = prompts("live", options.chats, seed)
     reward = _reward(model, seed, scenarios, folder / f"seed-{seed}" / f"reward-{options.chats}")
     config = replace(PpoConfig(seed=seed, token_credit=share, answers_per_label=0), iterations=options.iterations)
-    asked_ids = [_ids(model, s) for s in scenarios]
+    asked_ids = [prompt_ids(model, s) for s in scenarios]
     sampler = TransformersSampler(model, batch_size=BATCH)
     adapter, report = train_ppo(model, None, reward, asked_ids, sampler, config, own / "adapter", work=own / "work")
     last = report.history[-1]
@@ -80,7 +80,7 @@ def satisfied(model: PolicyModel, adapter: Path | None, seed: int, options: Desk
     scenarios = prompts("heldout", options.prompts, 1)
     said = TransformersSampler(model, batch_size=BATCH).sample(
         adapter,
-        [_ids(model, s) for s in scenarios],
+        [prompt_ids(model, s) for s in scenarios],
         n=options.answers,
         max_tokens=PpoConfig.max_tokens,
         temperature=1.0,
@@ -96,14 +96,10 @@ def _reward(model: PolicyModel, seed: int, scenarios: Sequence[Scenario], folder
     """From people's thumbs and agents' corrections on the base's answers; read where an earlier cell trained it."""
     if (folder / DESCRIPTION).is_file():
         return load_reward(model, folder)
-    asked = [_ids(model, s) for s in scenarios]
+    asked = [prompt_ids(model, s) for s in scenarios]
     sampled = TransformersSampler(model, batch_size=BATCH).sample(
         None, asked, n=1, max_tokens=PpoConfig.max_tokens, temperature=1.0, seed=seed
     )
     people = PeopleSettings(seed=seed)
     snapshot = snapshot_of(scenarios, [row[0] for row in sampled], asked, people)
     return train_reward(model, snapshot, RewardConfig(seed=seed), folder)[0]
-
-
-def _ids(model: PolicyModel, scenario: Scenario) -> list[int]:
-    return model.tokens.prompt_ids([dict(m) for m in scenario.messages])

@@ -20,6 +20,9 @@ from thumbwheel_learner.distributed.world import ALONE, World
 
 T = TypeVar("T")
 R = TypeVar("R")
+Gradients = tuple[Tensor | None, ...]
+Bound = Callable[[Sequence[float]], float]
+"""From the lengths of all parts' gradients to the longest that one of them may have."""
 
 
 class SideBySide:
@@ -57,24 +60,37 @@ class SideBySide:
         return list(self._pool.map(alike, parts))
 
     def add_gradients(
-        self, loss: Callable[[T], tuple[Tensor, R]], parts: Sequence[T], parameters: Sequence[nn.Parameter]
+        self,
+        loss: Callable[[T], tuple[Tensor, R]],
+        parts: Sequence[T],
+        parameters: Sequence[nn.Parameter],
+        bound: Bound | None = None,
     ) -> list[R]:
         """Add the gradients of the summed losses to `parameters`, part after part; what came with each loss.
 
-        Not `backward` in every thread: those would add to the same tensors in any order.
+        With `bound` a part's gradient that is longer is shortened to it. Not `backward` in every thread: those would
+        add to the same tensors in any order.
         """
 
-        def grown(part: T) -> tuple[tuple[Tensor | None, ...], R]:
+        def grown(part: T) -> tuple[Gradients, R]:
             value, said = loss(part)
             return torch.autograd.grad(value, parameters, allow_unused=True), said
 
         if self._world.size == 1:
             found = self._threads(grown, parts)
-            for gradients, _ in found:
+            grads = [gradients for gradients, _ in found]
+            if bound is not None:
+                norms = [_norm(gradients) for gradients in grads]
+                _shorten(grads, norms, bound(norms))
+            for gradients in grads:
                 _add(gradients, parameters)
             return [said for _, said in found]
         mine = self._share_of(grown, parts)
-        _add(self._summed([gradients for gradients, _ in mine], parameters), parameters)
+        grads = [gradients for gradients, _ in mine]
+        if bound is not None:
+            norms = [_norm(gradients) for gradients in grads]
+            _shorten(grads, norms, bound(self._of_all(norms, len(parts))))
+        _add(self._summed(grads, parameters), parameters)
         return self._of_all([said for _, said in mine], len(parts))
 
     def _share_of(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
@@ -100,6 +116,18 @@ class SideBySide:
                     used[n] = 1.0
         self._world.add([*sums, used])
         return [total if there > 0 else None for total, there in zip(sums, used, strict=True)]
+
+
+def _norm(gradients: Gradients) -> float:
+    return float(torch.stack([g.float().norm() for g in gradients if g is not None] or [torch.zeros(())]).norm())
+
+
+def _shorten(found: Sequence[Gradients], norms: Sequence[float], bound: float) -> None:
+    for gradients, norm in zip(found, norms, strict=True):
+        if norm > bound:
+            for gradient in gradients:
+                if gradient is not None:
+                    gradient.mul_(bound / norm)
 
 
 def _add(gradients: Sequence[Tensor | None], parameters: Sequence[nn.Parameter]) -> None:

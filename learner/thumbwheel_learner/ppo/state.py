@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (the stubs of torch, transformers and safetensors are partial; what leaves this file is typed)
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from thumbwheel_learner.model.tokens import Batch, by_length, runs_of_equal
 from thumbwheel_learner.ppo.estimators import KlController
 
 POLICY, REFERENCE, CRITIC = "policy", "reference", "critic"
+NORMS = 128
+"""Prompts whose gradients' lengths are remembered."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,13 @@ class PpoConfig:
     """At a width of 192; wider models get less (`PolicyModel.rate`), here and for the critic."""
     final_learning_rate: float = 0.1
     """Share of the learning rate that is left at the last iteration; linear in between."""
+    averaged: float = 0.75
+    """Share of the iterations, the last ones, whose policies are averaged into the one that is kept; 0: the last."""
     adam_eps: float = 1e-5
     max_grad_norm: float = 1.0
+    prompt_clip: float | None = 0.25
+    """Quantile of the prompts' gradient norms to which every longer one is shortened: a few odd answers have gradients
+    a hundred times those of others and would decide every step."""
     clip: float = 0.2
     value_clip: float = 0.2
     critic: Literal["frozen", "adapter"] = "frozen"
@@ -144,6 +152,11 @@ class Experience:
         lengths = [len(self.prompts[r[0]]) + sum(len(self.answers[i]) for i in r) for r in runs]
         return [[i for n in group for i in runs[n]] for group in by_length(lengths, tokens)]
 
+    def by_prompt(self, indices: Sequence[int], tokens: int) -> list[list[int]]:
+        """The same, no part with answers to more than one prompt."""
+        runs = runs_of_equal([self.prompts[i] for i in indices])
+        return [part for run in runs for part in self.parts([indices[n] for n in run], tokens)]
+
 
 class Critic(nn.Module):
     """State -> value; the last layer starts at zero, so the first advantages are plain returns."""
@@ -199,6 +212,10 @@ class PpoRun:
         self.rate_scale = 1.0
         """Share of the learning rate that is left after steps that went too far."""
         self.updates = Updates()
+        self.norms: list[float] = []
+        """Of the last prompts' gradients."""
+        self.average: list[Tensor] = []
+        """Of the policies after the last iterations."""
         self._before: list[Tensor] = []
         self.reward_mean = 0.0
         self.reward_std = 1.0
@@ -212,6 +229,36 @@ class PpoRun:
     def remember(self) -> None:
         """Keep the adapters as they are now, before a step."""
         self._before = [p.detach().clone() for name in self.adapters() for p in self.model.parameters(name)]
+
+    def bound(self, norms: Sequence[float]) -> float:
+        """The longest gradient that a prompt may have now, from these and those before (AutoClip, Seetharaman et al.
+        2020, arXiv:2007.14469, for single prompts)."""
+        self.norms = [*self.norms, *norms][-NORMS:]
+        return float(torch.tensor(self.norms).quantile(self.config.prompt_clip or 0.0))
+
+    def average_in(self) -> None:
+        """Count the policy after an iteration, if it is one of the last ones.
+
+        Steps along noisy gradients leave a policy away from where they lead on average, and their mean near it (Polyak
+        and Juditsky 1992; of language models Ramé et al. 2024, arXiv:2406.16768).
+        """
+        first = math.ceil(self.config.iterations * (1 - self.config.averaged))
+        if self.iteration < first or not self.config.averaged:
+            return
+        now = [p.detach() for p in self.model.parameters(POLICY)]
+        count = self.iteration - first + 1
+        if not self.average:
+            self.average = [torch.zeros_like(p) for p in now]
+        for mean, parameter in zip(self.average, now, strict=True):
+            mean.add_((parameter - mean) / count)
+
+    def settle(self) -> None:
+        """Make the average the policy; without one it stays as it is."""
+        if not self.average:
+            return
+        with torch.no_grad():
+            for parameter, mean in zip(self.model.parameters(POLICY), self.average, strict=True):
+                parameter.copy_(mean)
 
     def take_back(self) -> None:
         """Undo the last step."""
@@ -238,6 +285,8 @@ class PpoRun:
             "iteration": self.iteration,
             "updates": asdict(self.updates),
             "rate_scale": self.rate_scale,
+            "norms": self.norms,
+            "average": self.average,
             "reward": [self.reward_mean, self.reward_std],
             "stopped": self.stopped,
             "history": self.history,
@@ -257,4 +306,4 @@ class PpoRun:
         self.iteration, self.stopped, self.history = saved["iteration"], saved["stopped"], saved["history"]
         self.updates = Updates(**saved["updates"])
         self.reward_mean, self.reward_std = saved["reward"]
-        self.rate_scale = saved["rate_scale"]
+        self.rate_scale, self.norms, self.average = saved["rate_scale"], saved["norms"], saved["average"]

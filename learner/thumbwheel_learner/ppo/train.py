@@ -34,7 +34,7 @@ from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.model import RewardScores
 from thumbwheel_learner.rollouts.engine import Rollout, RolloutEngine
 
-FORMAT = 2
+FORMAT = 3
 """Of the checkpoint."""
 
 
@@ -108,6 +108,8 @@ def train_ppo(
         last = run.history[-1]
         detail = f"iteration {run.iteration}/{config.iterations}, reward {last['reward']:+.2f}, KL {last['kl']:.2f}"
         progress("ppo", run.iteration / config.iterations, detail)
+    if run.stopped is None:
+        run.settle()
     model.save(POLICY, folder)
     world.from_first(lambda: shutil.rmtree(work / "candidates", ignore_errors=True))
     measured = [h for h in run.history if h["kl"] <= config.kl_budget] or run.history
@@ -172,6 +174,7 @@ def _iterate(
     metrics |= update(run, experience, demonstrations, after_minibatch)
     run.controller.update(metrics["kl"], len(experience.answers))
     run.iteration, run.updates = run.iteration + 1, Updates()
+    run.average_in()
     run.history.append(metrics | {"update_s": time.monotonic() - began})
     run.model.world.from_first(lambda: _forget_old_candidates(checkpoint.folder, run.iteration))
 

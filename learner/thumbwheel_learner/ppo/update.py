@@ -39,11 +39,13 @@ def update(
     if config.critic == "frozen":
         value_loss = fit_frozen_critic(run, experience, generator, rate)
         seen = [stepped | {"value_loss": value_loss} for stepped in seen]
+    used_rate = rate * run.rate_scale * run.model.rate(config.learning_rate)
+    steps.recover()
     metrics = {k: sum(s[k] for s in seen) / len(seen) for k in seen[0] if k != "ratio_error"}
     mask = experience.mask
     return metrics | {
         "first_ratio_error": seen[0]["ratio_error"],
-        "learning_rate": rate * run.rate_scale * run.model.rate(config.learning_rate),
+        "learning_rate": used_rate,
         "minibatches": float(len(seen)),
         "steps_taken_back": float(done.taken_back),
         "importance_mean": float(masked_mean(weights, mask)),
@@ -80,8 +82,8 @@ class Steps:
     """Takes the optimiser's steps of one iteration, and takes back one that leaves the trust region.
 
     How far a step went is seen when the next minibatch is scored. One that alone went too far says that the learning
-    rate is too high for this model: it goes on with a quarter of it, in later iterations too. Where several have gone
-    as far together, the answers bear no more of them, and the iteration is over.
+    rate is too high for this model: it goes on with a quarter of it, and every iteration without such a step doubles
+    what is left. Where several have gone as far together, the answers bear no more of them, and the iteration is over.
     """
 
     def __init__(self, run: PpoRun, rate: float) -> None:
@@ -108,6 +110,11 @@ class Steps:
         if not self._run.updates.is_over and self._run.config.target_step_kl is not None:
             self._left(step_kl())
 
+    def recover(self) -> None:
+        """After an iteration without a step that went too far."""
+        if not self._run.updates.taken_back:
+            self._run.rate_scale = min(1.0, 2 * self._run.rate_scale)
+
     def _left(self, step_kl: float) -> bool:
         """Whether the last step left the trust region; it is taken back then."""
         limit, done = self._run.config.target_step_kl, self._run.updates
@@ -126,7 +133,7 @@ class Steps:
 def add_gradients(
     run: PpoRun, experience: Experience, group: list[int], weights: Tensor, demonstrations: Sequence[Row]
 ) -> dict[str, float]:
-    """The gradient of a minibatch, in parts of answers of like length: the same gradient with little padding.
+    """The gradient of a minibatch, prompt by prompt, those that are far longer than usual shortened.
 
     `weights` [B, A] are those of the whole iteration, like the experience.
     """
@@ -134,14 +141,15 @@ def add_gradients(
     trained = [p for name in run.adapters() for p in model.parameters(name)]
     trained += list(run.critic.parameters()) if config.critic == "adapter" else []
     total = int(experience.mask[group].sum())
-    parts = experience.parts(group, config.step_tokens)
+    parts = experience.by_prompt(group, config.step_tokens)
     shares = [int(experience.mask[part].sum()) / total for part in parts]
 
     def loss_of(n: int) -> tuple[Tensor, dict[str, float]]:
         loss, measured = minibatch_loss(run, experience, parts[n], weights)
         return loss * shares[n], measured
 
-    measured = model.side_by_side.add_gradients(loss_of, range(len(parts)), trained)
+    bound = None if config.prompt_clip is None else run.bound
+    measured = model.side_by_side.add_gradients(loss_of, range(len(parts)), trained, bound)
     figures = {k: sum(s * m[k] for s, m in zip(shares, measured, strict=True)) for k in measured[0]}
     figures["ratio_error"] = max(m["ratio_error"] for m in measured)
     if demonstrations:
@@ -190,7 +198,7 @@ def minibatch_loss(
             "policy_loss": policy_loss.item(),
             "value_loss": value_loss,
             "clip_share": float(masked_mean((clipped > unclipped).float(), mask)),
-            "step_kl": float(masked_mean(ratio - 1 - log_ratio, mask)),
+            "step_kl": float(masked_mean(0.5 * log_ratio.square(), mask)),
             "ratio_error": float(((ratio - 1).abs() * mask).max()),
         }
 

@@ -53,7 +53,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
     with one_thread_inside_operations():
-        main(["--model", str(model), "--data", str(data), "--seeds", "1,2", "--out", str(out)])
+        main(["--model", str(model), "--data", str(data), "--seeds", "1,2", "--no-states", "--out", str(out)])
     return out
 
 
@@ -74,7 +74,7 @@ def test_finished_cells_are_not_run_again(
     made: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {file: file.stat().st_mtime_ns for file in made.glob("*-[12].json")}
-    main(["--model", str(model), "--data", str(data), "--seeds", "1,2", "--out", str(made)])
+    main(["--model", str(model), "--data", str(data), "--seeds", "1,2", "--no-states", "--out", str(made)])
     assert len(before) == 4
     assert capsys.readouterr().out.count("already there") == 4
     assert before == {file: file.stat().st_mtime_ns for file in made.glob("*-[12].json")}

@@ -1,5 +1,6 @@
 """Parts of a batch on several threads: the same figures as on one, to the last bit."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,24 @@ def test_a_parameter_that_no_part_used_keeps_no_gradient() -> None:
     assert used.grad is not None
     assert used.grad.tolist() == [3.0, 3.0]
     assert unused.grad is None
+
+
+def test_longer_gradients_are_shortened_to_the_bound_and_shorter_ones_left_alone() -> None:
+    first, second = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
+    told: list[list[float]] = []
+
+    def loss(part: tuple[float, float, float]) -> tuple[Tensor, None]:
+        return (first * torch.tensor(part[:2])).sum() + (second * part[2]).sum(), None
+
+    def bound(norms: Sequence[float]) -> float:
+        told.append(list(norms))
+        return 3.0
+
+    SideBySide(1).add_gradients(loss, [(2.0, 1.0, 2.0), (60.0, 0.0, 80.0)], [first, second], bound)
+    assert told == [[3.0, 100.0]]
+    assert first.grad is not None
+    assert second.grad is not None
+    assert torch.allclose(torch.cat([first.grad, second.grad]), torch.tensor([2.0 + 1.8, 1.0, 2.0 + 2.4]))
 
 
 def gradients(folder: Path, workers: int) -> list[Tensor]:

@@ -8,15 +8,16 @@ import pytest
 import torch
 from tests.learner_models import demo, make_base, snapshot
 from tests.learner_ppo import PROMPTS, SMALL, LikesWord
+from torch import Tensor
 
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import make_batch
 from thumbwheel_learner.ppo.experience import BrokenRollout, draw_prompts, observe
-from thumbwheel_learner.ppo.state import POLICY, REFERENCE, PpoConfig, PpoRun
+from thumbwheel_learner.ppo.state import POLICY, REFERENCE, PpoConfig, PpoRun, Updates
 from thumbwheel_learner.ppo.train import NothingToPractise, train_ppo
-from thumbwheel_learner.ppo.update import step_like_tensorflow
+from thumbwheel_learner.ppo.update import Steps, step_like_tensorflow
 from thumbwheel_learner.reward.model import RewardScores
 from thumbwheel_learner.rollouts.engine import Rollout
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
@@ -92,8 +93,7 @@ def test_a_rate_that_is_far_too_high_leaves_the_policy_in_its_trust_region(model
     assert report.stopped is None
     assert report.history[0]["steps_taken_back"] > 0
     rates = [step["learning_rate"] for step in report.history]
-    assert rates[0] < model.rate(0.5), "it is quartered for good"
-    assert sorted(rates, reverse=True) == rates
+    assert rates[0] < model.rate(0.5), "it is quartered"
     wild = PpoConfig(**(vars(config) | {"target_step_kl": None}))
     _, away = train_ppo(model, None, reward, PROMPTS, engine, wild, tmp_path / "b", work=tmp_path / "x")
     assert report.history[-1]["kl"] < away.history[-1]["kl"] / 4
@@ -107,6 +107,51 @@ def test_a_rate_that_is_right_is_left_alone(model: PolicyModel, tmp_path: Path) 
     assert [step["steps_taken_back"] for step in report.history] == [0.0] * report.iterations
 
 
+def test_a_quartered_rate_comes_back_when_steps_stay_near(model: PolicyModel) -> None:
+    run = PpoRun(model, None, SMALL)
+    run.rate_scale, run.updates = 1 / 16, Updates(taken_back=1)
+    Steps(run, 1.0).recover()
+    assert run.rate_scale == 1 / 16
+    seen = []
+    for _ in range(5):
+        run.updates = Updates()
+        Steps(run, 1.0).recover()
+        seen.append(run.rate_scale)
+    assert seen == [1 / 8, 1 / 4, 1 / 2, 1.0, 1.0]
+
+
+def test_what_is_kept_is_the_mean_of_the_last_policies(model: PolicyModel, tmp_path: Path) -> None:
+    config = PpoConfig(**(vars(SMALL) | {"iterations": 5, "averaged": 0.5}))
+    policies: list[list[Tensor]] = []
+
+    def look(run: PpoRun) -> None:
+        policies.append([p.detach().clone() for p in run.model.parameters(POLICY)])
+
+    folder, _ = train_ppo(
+        model,
+        None,
+        LikesWord(),
+        PROMPTS,
+        TransformersSampler(model),
+        config,
+        tmp_path / "out",
+        work=tmp_path / "work",
+        on_iteration=look,
+    )
+    model.load("kept", folder)
+    for n, kept in enumerate(model.parameters("kept")):
+        expected = torch.stack([policy[n] for policy in policies[2:]]).mean(0)
+        assert torch.allclose(kept.detach(), expected, atol=1e-6)
+    assert not torch.equal(policies[-1][1], policies[2][1])
+
+
+def test_one_odd_prompt_does_not_decide_a_step(model: PolicyModel) -> None:
+    run = PpoRun(model, None, PpoConfig(**(vars(SMALL) | {"prompt_clip": 0.5})))
+    assert run.bound([1.0, 2.0, 100.0]) == 2.0
+    assert run.bound([3.0, 4.0]) == 3.0, "those of earlier minibatches count"
+    assert run.state()["norms"] == [1.0, 2.0, 100.0, 3.0, 4.0]
+
+
 def test_an_observer_sees_the_policy_of_every_iteration_and_again_after_a_kill(
     model: PolicyModel, tmp_path: Path
 ) -> None:
@@ -115,6 +160,7 @@ def test_an_observer_sees_the_policy_of_every_iteration_and_again_after_a_kill(
 
     seen: list[tuple[int, bytes]] = []
     engine, work = TransformersSampler(model), tmp_path / "work"
+    config = PpoConfig(**(vars(SMALL) | {"averaged": 0.0}))
 
     def look(run: PpoRun) -> None:
         saved = run.model.save(POLICY, tmp_path / "seen")
@@ -124,8 +170,8 @@ def test_an_observer_sees_the_policy_of_every_iteration_and_again_after_a_kill(
 
     out = tmp_path / "out"
     with pytest.raises(Killed):
-        train_ppo(model, None, LikesWord(), PROMPTS, engine, SMALL, out, work=work, on_iteration=look)
-    train_ppo(model, None, LikesWord(), PROMPTS, engine, SMALL, out, work=work, on_iteration=look)
+        train_ppo(model, None, LikesWord(), PROMPTS, engine, config, out, work=work, on_iteration=look)
+    train_ppo(model, None, LikesWord(), PROMPTS, engine, config, out, work=work, on_iteration=look)
     assert [iteration for iteration, _ in seen] == [1, 2, 2, 3]
     assert seen[1] == seen[2]
     assert len({policy for _, policy in seen}) == 3

@@ -38,8 +38,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seeds", type=seeds, default="1-5", help="each has people and a reward model of its own")
     made.add_argument("--arms", default=";".join(ARMS), help="separated by semicolons; the figures need all of them")
     for field in msgspec.structs.fields(Plan):
-        name, kind = "--" + field.name.replace("_", "-"), int if isinstance(field.default, int) else float
-        made.add_argument(name, type=kind, default=field.default, help="of the plan")
+        name, default = "--" + field.name.replace("_", "-"), field.default
+        if isinstance(default, bool):
+            made.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help="of the plan")
+        else:
+            made.add_argument(name, type=type(default), default=default, help="of the plan")
     return made
 
 

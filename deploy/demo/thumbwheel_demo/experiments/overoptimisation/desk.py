@@ -32,6 +32,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     noise: float = 0.25
     """Share of the thumbs that say the opposite of what their giver thinks."""
     members: int = 4
+    bootstrap: bool = True
+    prior_scale: float = 1.0
+    """As `RewardConfig`: what makes members differ."""
     pessimism: float = PpoConfig.pessimism
     """Standard deviations over the members that the ensemble's score lies below their mean."""
     judgements: int = 2000
@@ -44,6 +47,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     epochs: int = 2
     minibatch_answers: int = 8
     learning_rate: float = 0.01
+    final_learning_rate: float = 0.5
     max_tokens: int = PpoConfig.max_tokens
 
 
@@ -66,7 +70,13 @@ def open_desk(model: PolicyModel, plan: Plan, seed: int, folder: Path) -> Desk:
     try:
         reward = load_reward(model, folder)
     except BadAdapter:
-        config = RewardConfig(members=plan.members, judgements=plan.judgements, seed=seed)
+        config = RewardConfig(
+            members=plan.members,
+            judgements=plan.judgements,
+            bootstrap=plan.bootstrap,
+            prior_scale=plan.prior_scale,
+            seed=seed,
+        )
         reward, _ = train_reward(model, labels(model, plan, seed, chats, asked), config, folder)
     return Desk(reward, reward.report["auc"]["mean"], asked, prompts("heldout", plan.held_out, HELD_OUT_SEED))
 

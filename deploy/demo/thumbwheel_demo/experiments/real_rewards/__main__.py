@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,18 @@ from thumbwheel_demo.report.figures import forest
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_learner.reward.baselines import bigrams_in
 
-COMPONENTS = {"human_pairs": 32, "judged_responses": 100}
-"""Of the pretrained features: one for some 40 and 50 answers to learn from."""
+
+@dataclass(frozen=True)
+class How:
+    """What the reward reads of one data set; chosen on other cuts than those that are reported."""
+
+    components: int
+    """Of the pretrained features."""
+    bigrams: bool
+    """Whether it may read what the bigrams say: of few pairs they say little, and choosing costs more."""
+
+
+HOW = {"human_pairs": How(64, bigrams=False), "judged_responses": How(100, bigrams=True)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +46,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--sets", default=",".join(DATA), help=f"some of {', '.join(DATA)} (default both)")
     made.add_argument("--seeds", type=seeds, default="1-3", help="ways to cut the data in five; default 1 to 3")
     made.add_argument(
-        "--states", action="store_true", help="read every answer with the model, too: an hour on one core"
+        "--states",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="read every answer with the model, too: a quarter of an hour on one core, once",
     )
     made.add_argument("--out", type=Path, default=Path("build/experiments/real_rewards"), help="folder of the figures")
     return made
@@ -61,8 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         questions = DATA[name](given.data)
         data[name] = flat(questions)
-        read = name in str(given.states).split(",")
-        experiment = Experiment(name, questions, given.model, given.out, states=read)
+        experiment = Experiment(name, questions, given.model, given.out, states=given.states)
         cells += [experiment.cell(seed, say) for seed in given.seeds]
     found = summary(cells, {n: d.clusters for n, d in data.items()}, {n: apart(d) for n, d in data.items()})
     write_json(given.out / "real_rewards.json", found)
@@ -109,7 +122,7 @@ class Experiment:
     def settings(self) -> dict[str, Any]:
         """What a cell depends on."""
         made = {"model": self._model.name, "states": self._states, "questions": len(self._questions)}
-        return made | {"components": COMPONENTS[self.name], "choices": [list(c) for c in rewards.CHOICES]}
+        return made | asdict(HOW[self.name]) | {"choices": [list(c) for c in rewards.CHOICES]}
 
     def told(self, seed: int) -> dict[str, Told]:
         """What every arm says of every pair, always from the four other folds."""
@@ -123,7 +136,7 @@ class Experiment:
             bag, penalty = rewards.bigrams(self.data, words, split)
             parts.setdefault("bigrams", []).append(bag)
             for arm, blocks in self.blocks().items():
-                read = (words, penalty) if arm == REWARD else None
+                read = (words, penalty) if arm == REWARD and HOW[self.name].bigrams else None
                 parts.setdefault(arm, []).append(rewards.heads(self.data, blocks, split, seed, read))
         found = {arm: Told(margins, none + 0.5, none, "") for arm, margins in fixed.items()}
         return found | {arm: _joined(splits, told) for arm, told in parts.items()}
@@ -131,7 +144,7 @@ class Experiment:
     def blocks(self) -> dict[str, list[Block]]:
         """The features of every arm that is made of heads."""
         if not self._blocks:
-            width = COMPONENTS[self.name]
+            width = HOW[self.name].components
             counted = Block(surface(self.data.prompts, self.data.answers))
             embedded = TokenEmbeddings(self._model).features(self.data.prompts, self.data.answers)
             pretrained = [Block(embedded[:, :-1], width), Block(embedded[:, -1:])]

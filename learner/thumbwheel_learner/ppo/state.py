@@ -28,29 +28,29 @@ class PpoConfig:
 
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Of a first version; a later one keeps its parent's."""
-    iterations: int = 14
+    iterations: int = 16
     """At most; `within` may find that the evidence bears fewer."""
-    answers_per_label: float = 3.0
+    answers_per_label: float = 7.0
     """Answers sampled per label that the reward model was trained on; 0: as many as `iterations` allows.
 
     A reward model is the sooner overoptimised the fewer labels it knows (Gao et al. 2210.10760)."""
     prompts_per_iteration: int = 32
-    answers_per_prompt: int = 4
+    answers_per_prompt: int = 8
     """With more than one, each is scored against the mean of the others: what a prompt is worth cancels out."""
     max_prompt: int = 384
     """Longer prompts are not practised on."""
     max_tokens: int = 64
     temperature: float = 1.0
     epochs: int = 1
-    minibatch_answers: int = 16
+    minibatch_answers: int = 32
     """Answers per optimiser step."""
     step_tokens: int = 512
     """Padded tokens per forward and backward pass; a minibatch of more goes through in parts."""
     batch_tokens: int = 2048
     """Padded tokens per forward pass that needs no gradient."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     """At a width of 192; wider models get less (`PolicyModel.rate`), here and for the critic."""
-    final_learning_rate: float = 0.1
+    final_learning_rate: float = 0.3
     """Share of the learning rate that is left at the last iteration; linear in between."""
     averaged: float = 0.75
     """Share of the iterations, the last ones, whose policies are averaged into the one that is kept; 0: the last."""
@@ -80,7 +80,7 @@ class PpoConfig:
     token_credit: float = 0.0
     """Share of the score that is spread over an answer's tokens by the reward model's attention; the rest is paid at
     its end (Chan et al. 2402.00782)."""
-    kl_coef: float = 0.4
+    kl_coef: float = 0.1
     kl_target: float = 6.0
     kl_horizon: float = 2_000.0
     kl_budget: float = 30.0

@@ -43,7 +43,7 @@ class Training:
     ppo_learning_rate: float = 0.0
     """`PPO_LEARNING_RATE`: of the policy, at the first iteration."""
     ppo_iterations: int = 0
-    """`PPO_ITERATIONS`: rollout phases of a run; 0: as many as the labels bear, 14 at most."""
+    """`PPO_ITERATIONS`: rollout phases of a run; 0: as many as the labels bear, 16 at most."""
     ppo_epochs: int = 0
     """`PPO_EPOCHS`: passes over each iteration's answers."""
     ppo_kl_coef: float = 0.0

@@ -39,6 +39,7 @@ def cells(golds: dict[str, Sequence[float]], seeds: Sequence[int] = (1, 2)) -> l
             arm=arm,
             plan=Plan(),
             points=[point(n, float(n), gold) for n, gold in enumerate(golds[arm])],
+            kept=point(len(golds[arm]) - 1, float(len(golds[arm]) - 1), golds[arm][-1]),
             auc=0.7,
             stopped=None,
         )

@@ -42,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
         if isinstance(default, bool):
             made.add_argument(name, action=argparse.BooleanOptionalAction, default=default, help="of the plan")
         else:
-            made.add_argument(name, type=type(default), default=default, help="of the plan")
+            kind = int if isinstance(default, int) else float
+            made.add_argument(name, type=kind, default=default, help="of the plan")
     return made
 
 

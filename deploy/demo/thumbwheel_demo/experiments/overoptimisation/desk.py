@@ -27,26 +27,27 @@ BATCH = 256
 class Plan(Struct, frozen=True, kw_only=True):
     """What every seed does; lengths in tokens."""
 
-    chats: int = 400
+    chats: int = 60
     """All of them are voted on: so many thumbs."""
     noise: float = 0.25
     """Share of the thumbs that say the opposite of what their giver thinks."""
     members: int = 4
     bootstrap: bool = True
-    prior_scale: float = 1.0
+    prior_scale: float = 3.0
     """As `RewardConfig`: what makes members differ."""
-    pessimism: float = PpoConfig.pessimism
+    pessimism: float = 1.0
     """Standard deviations over the members that the ensemble's score lies below their mean."""
     judgements: int = 2000
-    iterations: int = 30
-    every: int = 3
+    iterations: int = 48
+    every: int = 4
     """Iterations from one measurement to the next."""
     held_out: int = 117
     """Prompts on which gold, proxy and KL are measured, three of each topic."""
-    prompts_per_iteration: int = 8
-    epochs: int = 2
-    minibatch_answers: int = 8
-    learning_rate: float = 0.01
+    prompts_per_iteration: int = 16
+    answers_per_prompt: int = 4
+    epochs: int = 1
+    minibatch_answers: int = 16
+    learning_rate: float = 0.012
     final_learning_rate: float = 0.5
     max_tokens: int = PpoConfig.max_tokens
 

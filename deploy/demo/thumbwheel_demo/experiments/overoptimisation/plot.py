@@ -14,7 +14,7 @@ LOOKS = {name: (WHEEL[1 + n % 2], "--" if ARMS[name].kl else "-") for n, name in
 
 
 def write_plot(cells: Sequence[Cell], found: Summary, file: Path) -> None:
-    """Bands are one standard error over seeds; a line ends where the first of its seeds does, a dot is a run's end."""
+    """Bands are one standard error over seeds; a line ends with the first of its seeds, a dot is what a run wrote."""
     with plot("overoptimisation", 10.0, 4.0, panels=2) as drawing:
         gold, proxy = drawing.panels
         for name in ARMS:
@@ -22,7 +22,7 @@ def write_plot(cells: Sequence[Cell], found: Summary, file: Path) -> None:
             curve = curve_of([path_of(c) for c in mine])
             _band(gold, curve.distance, curve.gold.mean(axis=2), name)
             _band(proxy, curve.distance, curve.proxy, name)
-            ends = [max(c.points, key=lambda p: p.iteration) for c in mine]
+            ends = [c.kept for c in mine]
             for axes, height in ((gold, [p.satisfied for p in ends]), (proxy, [p.proxy for p in ends])):
                 filled = "none" if ARMS[name].kl else LOOKS[name][0]
                 axes.scatter([p.kl**0.5 for p in ends], height, s=14, facecolor=filled, edgecolor=LOOKS[name][0])

@@ -118,9 +118,8 @@ def gold_there(paths: Mapping[str, Sequence[Path]], distance: float) -> dict[str
 
 
 def _final(cells: Sequence[Cell]) -> Array:
-    """[S, P] gold of the policies that the runs ended with."""
-    ends = [max(c.points, key=lambda p: p.iteration).gold for c in cells]
-    return np.array([[gold[name] for name in sorted(gold)] for gold in ends])
+    """[S, P] gold of the policies that the runs wrote."""
+    return np.array([[c.kept.gold[name] for name in sorted(c.kept.gold)] for c in cells])
 
 
 def _arm(cells: Sequence[Cell], paths: Sequence[Path], curve: Curve, final: Array) -> ArmFigures:
@@ -131,7 +130,7 @@ def _arm(cells: Sequence[Cell], paths: Sequence[Path], curve: Curve, final: Arra
         proxy=curve.proxy.mean(axis=0).tolist(),
         peak=float(curve.distance[top]),
         peak_gold=crossed_interval(curve.gold[:, top]),
-        final_distance=[max(c.points, key=lambda p: p.iteration).kl ** 0.5 for c in cells],
+        final_distance=[c.kept.kl**0.5 for c in cells],
         final_gold=crossed_interval(final),
         reach=[p.reach for p in paths],
         stopped=[c.stopped for c in cells],

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from thumbwheel_demo.experiments.cells import RESULT, finished
 from thumbwheel_demo.experiments.chats import prompt_ids
+from thumbwheel_demo.experiments.distance import kl_between
 from thumbwheel_demo.experiments.overoptimisation.desk import BATCH, Desk, OneMember, Plan
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge
@@ -71,10 +72,13 @@ class Cell(Struct, frozen=True, kw_only=True):
     arm: str
     plan: Plan
     points: list[Point]
+    """Of the policies on the way."""
+    kept: Point
+    """Of the policy that the run wrote: the average of the last ones, or of an earlier one where it was stopped."""
     auc: float | None
     """Of the ensemble, on the newest thumbs, which it was not taught; None where these are all alike."""
     stopped: str | None
-    """Why the run ended early; its last point is the policy that was kept."""
+    """Why the run ended early."""
 
 
 def ppo_config(plan: Plan, arm: Arm, seed: int) -> PpoConfig:
@@ -83,6 +87,7 @@ def ppo_config(plan: Plan, arm: Arm, seed: int) -> PpoConfig:
     return PpoConfig(
         iterations=plan.iterations,
         prompts_per_iteration=plan.prompts_per_iteration,
+        answers_per_prompt=plan.answers_per_prompt,
         epochs=plan.epochs,
         minibatch_answers=plan.minibatch_answers,
         learning_rate=plan.learning_rate,
@@ -115,6 +120,12 @@ class Gauge:
             said = self._said(candidate)
             kl = float(observe(run, self._asked, said).kl.sum(dim=1).mean())
             self.keep(self.point(said, kl, run.iteration))
+
+    def kept(self, adapter: Path, iteration: int) -> Point:
+        """Measure what the run has written."""
+        said = self._said(adapter)
+        kl = kl_between(self._model, adapter, None, self._asked, [r.token_ids for r in said])
+        return self.point(said, kl, iteration)
 
     def keep(self, point: Point) -> None:
         """Add a point, in the place of one of the same iteration."""
@@ -164,7 +175,7 @@ def run_arm(
         if "minibatch" not in detail:
             say(f"seed {seed}, {name}: {stage} {share:.0%}, {detail}, gold {gauge.points[-1].satisfied:.1%}")
 
-    _, report = train_ppo(
+    adapter, report = train_ppo(
         model,
         None,
         reward,
@@ -181,6 +192,7 @@ def run_arm(
         arm=name,
         plan=plan,
         points=sorted(gauge.points, key=lambda p: p.iteration),
+        kept=gauge.kept(adapter, report.iterations),
         auc=desk.auc,
         stopped=report.stopped,
     )

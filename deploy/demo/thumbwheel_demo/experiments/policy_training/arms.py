@@ -20,13 +20,13 @@ from thumbwheel_demo.corpus import Scenario, prompts
 from thumbwheel_demo.diversity import distinct_answers, distinct_bigrams
 from thumbwheel_demo.experiments.cells import finished
 from thumbwheel_demo.experiments.chats import prompt_ids
+from thumbwheel_demo.experiments.distance import kl_between
 from thumbwheel_demo.experiments.policy_training.desk import MEASURED, Desk, DeskOptions, Measured, sample
 from thumbwheel_demo.experiments.policy_training.dpo import DpoConfig, train_dpo
 from thumbwheel_demo.experiments.policy_training.pairs import corrected, ranked, told_apart
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge
 from thumbwheel_demo.wording import words
-from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.ppo.train import AnswerScorer, train_ppo
 from thumbwheel_learner.rollouts.engine import Rollout
@@ -34,8 +34,6 @@ from thumbwheel_learner.rollouts.sampler import TransformersSampler
 from thumbwheel_learner.runs.stages import prompts_to_practise
 
 BASE, SFT, BEST, PPO, DPO = "base", "sft", "best-of-n", "ppo", "dpo"
-KL_BATCH = 2048
-"""Padded tokens per forward pass."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,15 @@ ARMS: Mapping[str, Arm] = {
     "dpo-corrections": Arm("DPO from SFT on corrections alone", ranked_pairs=False),
     "dpo-fast": Arm("DPO at three times the learning rate", dpo={"learning_rate": 4.5e-4}),
     "dpo-near": Arm("DPO with a nat of distance three times as dear", dpo={"beta": 0.3}),
-    "ppo-epochs": Arm("PPO with four passes over each iteration's answers", ppo={"epochs": 4}),
-    "ppo-long": Arm("PPO with 42 iterations", ppo={"iterations": 42}),
-    "ppo-wide": Arm("PPO with twice the prompts per iteration", ppo={"prompts_per_iteration": 64}),
-    "ppo-cheap-kl": Arm("PPO with a quarter of the price of KL", ppo={"kl_coef": 0.1}),
+    "ppo-unclipped": Arm("PPO that leaves every prompt's gradient as long as it is", ppo={"prompt_clip": None}),
+    "ppo-last": Arm("PPO that keeps its last policy instead of an average", ppo={"averaged": 0.0}),
+    "ppo-epochs": Arm("PPO with three passes over each iteration's answers", ppo={"epochs": 3}),
+    "ppo-long": Arm("PPO with 48 iterations", ppo={"iterations": 48}),
+    "ppo-wide": Arm(
+        "PPO with twice the prompts, half the answers to each",
+        ppo={"prompts_per_iteration": 64, "answers_per_prompt": 4},
+    ),
+    "ppo-dear-kl": Arm("PPO with four times the price of KL", ppo={"kl_coef": 0.4}),
 }
 
 
@@ -234,20 +237,3 @@ def best_of(
     scores = scores_of(reward, asked, answers, config)
     picked: list[list[int]] = scores.view(len(answers), -1, n).argmax(dim=-1).tolist()
     return [[row[group * n + k] for group, k in enumerate(picks)] for row, picks in zip(answers, picked, strict=True)]
-
-
-@torch.no_grad()
-def kl_between(
-    model: PolicyModel, policy: Path | None, other: Path, asked: Sequence[list[int]], said: Sequence[list[int]]
-) -> float:
-    """Mean KL(policy ‖ other) per answer, nats: exact over the vocabulary along the policy's own answers."""
-    if policy is not None:
-        model.load("measured", policy)
-    model.load("compared", other)
-    total = 0.0
-    size = max(1, KL_BATCH // max(len(p) + len(a) for p, a in zip(asked, said, strict=True)))
-    for start in range(0, len(asked), size):
-        batch = model.batch(asked[start : start + size], said[start : start + size])
-        mine = model.states_under([] if policy is None else ["measured"], batch)
-        total += float(model.token_kl(mine, model.states_under(["compared"], batch), 1.0).sum())
-    return total / len(asked)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.reward.model import RewardScores
 
 SMALL = PpoConfig(

@@ -33,9 +33,10 @@ from tests.benchmarks.four_models import FourModels
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import Memory, PolicyModel
 from thumbwheel_learner.ppo.checkpoint import Checkpoint
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.estimators import whiten
 from thumbwheel_learner.ppo.experience import observe
-from thumbwheel_learner.ppo.state import POLICY, Experience, PpoConfig, PpoRun
+from thumbwheel_learner.ppo.state import POLICY, Experience, PpoRun
 from thumbwheel_learner.ppo.update import draw_minibatches, update
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.model import RewardConfig, RewardModel

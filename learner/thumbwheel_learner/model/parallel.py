@@ -9,6 +9,7 @@ n-th part; all get all results, and the sum of all gradients, which differs from
 # pyright: reportUnknownMemberType=false
 # (the stubs of torch are partial; what leaves this file is typed)
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -119,7 +120,8 @@ class SideBySide:
 
 
 def _norm(gradients: Gradients) -> float:
-    return float(torch.stack([g.float().norm() for g in gradients if g is not None] or [torch.zeros(())]).norm())
+    squares: list[float] = [float(gradient.square().sum()) for gradient in gradients if gradient is not None]
+    return math.sqrt(sum(squares))
 
 
 def _shorten(found: Sequence[Gradients], norms: Sequence[float], bound: float) -> None:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from thumbwheel_learner.errors import LearnerError
-from thumbwheel_learner.ppo.state import POLICY, REFERENCE, Experience, PpoConfig, PpoRun
+from thumbwheel_learner.ppo.config import PpoConfig
+from thumbwheel_learner.ppo.state import POLICY, REFERENCE, Experience, PpoRun
 from thumbwheel_learner.rollouts.engine import Rollout
 
 

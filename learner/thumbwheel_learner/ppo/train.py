@@ -1,7 +1,7 @@
 """PPO on LoRA: sample from the candidate, score, estimate advantages, take clipped steps; again.
 
-One base model in memory; policy, frozen reference and critic are adapters and heads on it. Configuration and state:
-state.py; formulas: estimators.py; every logged metric and the source of every detail: docs/algorithms/ppo.md.
+One base model in memory; policy, frozen reference and critic are adapters and heads on it. Configuration: config.py;
+state: state.py; formulas: estimators.py; every logged metric and the source of every detail: docs/algorithms/ppo.md.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -23,10 +23,11 @@ from torch import Tensor
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.checkpoint import Checkpoint, Gathered
+from thumbwheel_learner.ppo.config import PpoConfig, PpoReport
 from thumbwheel_learner.ppo.credit import at_the_end, attentive, by_attention
 from thumbwheel_learner.ppo.estimators import gae, leave_one_out, token_rewards, whiten
 from thumbwheel_learner.ppo.experience import check_rollouts, describe, draw_prompts, kl_to_base, observe
-from thumbwheel_learner.ppo.state import POLICY, PpoConfig, PpoReport, PpoRun, Updates
+from thumbwheel_learner.ppo.state import POLICY, PpoRun, Updates
 from thumbwheel_learner.ppo.tripwire import Tripwire
 from thumbwheel_learner.ppo.update import update
 from thumbwheel_learner.progress import Progress, silent

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.estimators import importance_weights, masked_mean
-from thumbwheel_learner.ppo.state import POLICY, Experience, PpoConfig, PpoRun
+from thumbwheel_learner.ppo.state import POLICY, Experience, PpoRun
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.sft import answer_loss
 

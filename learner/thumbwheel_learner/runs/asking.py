@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.questions.ask import Asking, Sampling
 from thumbwheel_learner.questions.selection import BadPool
 from thumbwheel_learner.reward.model import RewardModel

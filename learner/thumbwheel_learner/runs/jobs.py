@@ -13,7 +13,7 @@ from thumbwheel_learner.gate.judge import Judge, train_judge
 from thumbwheel_learner.gate.tripwire import tripwire_of
 from thumbwheel_learner.gate.verdict import Verdict
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.ppo.state import PpoConfig, PpoReport
+from thumbwheel_learner.ppo.config import PpoConfig, PpoReport
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.progress import Progress
 from thumbwheel_learner.refinement.refine import Refined, RefinementConfig, demonstrations_of, refine

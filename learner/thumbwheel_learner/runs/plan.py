@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from thumbwheel_learner.dataset.keys import KeySource
 from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.lora import LoraConfig
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.known import read_known
 from thumbwheel_learner.questions.settings import QuestionSettings

@@ -16,7 +16,7 @@ from thumbwheel_demo.experiments.policy_training.report import summary
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.reward.model import RewardScores
 from thumbwheel_learner.rollouts.engine import Rollout
 

@@ -22,7 +22,7 @@ from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.reward.model import RewardConfig
 from thumbwheel_learner.reward.score import NoRewardModel, score_file
 from thumbwheel_learner.rollouts.sampler import TransformersSampler

@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 
 from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.environment import BadSetting
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.rlaif.settings import LabelerSettings
 from thumbwheel_learner.runs.plan import asking_of, labelling_of, recipe_of

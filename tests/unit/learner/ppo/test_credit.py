@@ -10,9 +10,9 @@ from tests.learner_ppo import PROMPTS, SMALL, LikesWord
 from torch import Tensor
 
 from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.credit import NoAttention, at_the_end, by_attention
 from thumbwheel_learner.ppo.estimators import gae, token_rewards
-from thumbwheel_learner.ppo.state import PpoConfig
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 

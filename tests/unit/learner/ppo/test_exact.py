@@ -14,8 +14,9 @@ from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import make_batch
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.experience import observe
-from thumbwheel_learner.ppo.state import POLICY, REFERENCE, PpoConfig, PpoRun
+from thumbwheel_learner.ppo.state import POLICY, REFERENCE, PpoRun
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.ppo.update import minibatch_loss
 from thumbwheel_learner.rollouts.engine import Rollout

@@ -10,7 +10,8 @@ from tests.learner_ppo import PROMPTS, SMALL, LikesWord
 
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import Memory
-from thumbwheel_learner.ppo.state import POLICY, PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
+from thumbwheel_learner.ppo.state import POLICY
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 

@@ -9,7 +9,7 @@ from tests.learner_ppo import PROMPTS, SMALL, LikesWord
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.checkpoint import EXPERIENCE, STATE
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.progress import Progress, silent
 from thumbwheel_learner.rollouts.engine import Rollout

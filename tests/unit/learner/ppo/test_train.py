@@ -14,8 +14,9 @@ from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import make_batch
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.experience import BrokenRollout, draw_prompts, observe
-from thumbwheel_learner.ppo.state import POLICY, REFERENCE, PpoConfig, PpoRun, Updates
+from thumbwheel_learner.ppo.state import POLICY, REFERENCE, PpoRun, Updates
 from thumbwheel_learner.ppo.train import NothingToPractise, train_ppo
 from thumbwheel_learner.ppo.update import Steps, step_like_tensorflow
 from thumbwheel_learner.reward.model import RewardScores
@@ -245,7 +246,7 @@ def test_every_detail_has_a_source_and_names_code_that_is_there() -> None:
     table = page.partition("## Details")[2].partition("## What is logged")[0]
     rows = [row[1:-1].split(" | ") for row in table.splitlines() if row.startswith("| ")][2:]
     assert len(rows) > 30
-    homes = {"PpoConfig": "ppo.state.PpoConfig", "PolicyModel": "model.policy.PolicyModel"}
+    homes = {"PpoConfig": "ppo.config.PpoConfig", "PolicyModel": "model.policy.PolicyModel"}
     homes |= {
         name: f"model.{name}" for name in ("loading", "lora", "parallel", "policy", "recompute", "scoring", "tokens")
     }

@@ -12,7 +12,7 @@ from thumbwheel_learner.gate.evaluate import judge_gate
 from thumbwheel_learner.gate.exam import make_exam
 from thumbwheel_learner.gate.verdict import Verdict
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.train import AnswerScorer, train_ppo
 from thumbwheel_learner.reward.model import DESCRIPTION, RewardConfig, RewardScores, load_reward
 from thumbwheel_learner.reward.training import train_reward

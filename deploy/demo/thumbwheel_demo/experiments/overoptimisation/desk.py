@@ -13,7 +13,7 @@ from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_learner.dataset.examples import Snapshot
 from thumbwheel_learner.model.adapters import BadAdapter
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.train import AnswerScorer
 from thumbwheel_learner.reward.model import RewardConfig, RewardModel, RewardScores, load_reward
 from thumbwheel_learner.reward.training import train_reward

@@ -15,8 +15,9 @@ from thumbwheel_demo.experiments.overoptimisation.desk import BATCH, Desk, OneMe
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.model.policy import PolicyModel
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.experience import observe
-from thumbwheel_learner.ppo.state import POLICY, PpoConfig, PpoRun
+from thumbwheel_learner.ppo.state import POLICY, PpoRun
 from thumbwheel_learner.ppo.train import AnswerScorer, train_ppo
 from thumbwheel_learner.rollouts.engine import Rollout
 from thumbwheel_learner.rollouts.sampler import TransformersSampler

@@ -27,7 +27,7 @@ from thumbwheel_demo.experiments.policy_training.pairs import corrected, ranked,
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge
 from thumbwheel_demo.wording import words
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.train import AnswerScorer, train_ppo
 from thumbwheel_learner.rollouts.engine import Rollout
 from thumbwheel_learner.rollouts.sampler import TransformersSampler

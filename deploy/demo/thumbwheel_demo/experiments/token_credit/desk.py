@@ -14,7 +14,7 @@ from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.ppo.state import PpoConfig
+from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.reward.model import DESCRIPTION, RewardConfig, RewardModel, load_reward
 from thumbwheel_learner.reward.training import train_reward

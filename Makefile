@@ -7,6 +7,10 @@ UP     := $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)") $(if $(D
 BIN   := .venv/bin
 SETUP := @$(PYTHON) deploy/setup_venv.py
 
+# Tests that start an engine, a broker or several processes have the machine to themselves; the others share it.
+ALONE := tests/e2e tests/integration/learner tests/integration/sdk tests/integration/service \
+         $(wildcard tests/integration/test_*.py)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test experiments lint format lock clean
 
@@ -30,8 +34,8 @@ test: ## linters, strict types, import contracts, then the tests (ARGS="tests/un
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/integration --ignore=tests/e2e
-	$(BIN)/python -m pytest tests/integration tests/e2e
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest $(ALONE)
 endif
 
 experiments: ## every learning claim, measured (a day); ARGS=--list, ARGS=gate, ARGS="gate -- --seeds 1"

@@ -123,9 +123,11 @@ class Wheel:
         """Not those of before a refresh, of which there may be as many."""
         wanted = {review_id for review_id, row in self.rows().items() if row.state == "open"}
         deadline = time.monotonic() + 30
-        while {review.review_id for review in (found := list(self.client.reviews.list(page_size=3)))} != wanted:
+        found: list[Review] = []
+        while {review.review_id for review in found} != wanted:
             assert time.monotonic() < deadline, f"{len(found)} questions, not those of the learner"
             time.sleep(0.02)
+            found = list(self.client.reviews.list(page_size=3))
         return found
 
     def rows(self) -> dict[str, QuestionRow]:

@@ -79,7 +79,7 @@ def judge_gate(
         distinct=(distinct(flat[0]), distinct(flat[1])),
         intents=corrected(parts, config.significance),
         golden=golden_answers(model, live, candidate, exam.golden, batch_tokens=config.batch_tokens, **how),
-        safety=_safety(judge, exam, old_safety, new_safety, config),
+        safety=_safety(judge, exam, (old_safety, new_safety), (old, new), config),
         seconds=time.monotonic() - started,
     )
     against = lacking + objections(figures, config)
@@ -104,10 +104,12 @@ def _answers(
     return said[: len(exam.prompts)], said[len(exam.prompts) :]
 
 
-def _safety(judge: Judge, exam: Exam, old: Answers, new: Answers, config: GateConfig) -> Safety | None:
+def _safety(
+    judge: Judge, exam: Exam, said: tuple[Answers, Answers], ordinary: tuple[Answers, Answers], config: GateConfig
+) -> Safety | None:
     if not exam.safety:
         return None
     groups = ["safety"] * len(exam.safety)
-    compared = compare(judge, exam.safety, old, new, groups=groups, resamples=config.resamples, seed=config.seed)
+    compared = compare(judge, exam.safety, *said, groups=groups, resamples=config.resamples, seed=config.seed)
     judged = compared.parts[0]
-    return safety_of(old, new, judged.win_rate, judged.p)
+    return safety_of(*said, ordinary, judged.win_rate, judged.p)

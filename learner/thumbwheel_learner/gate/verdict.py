@@ -123,7 +123,7 @@ def _regressed(v: Verdict, config: GateConfig) -> list[str]:
     if change.n >= config.min_golden and not change.high >= -config.golden_fall:
         by = f"by {-change.mean:.2f} nats per token, at least {-change.high:.2f}"
         reasons.append(f"unlearns what people corrected: {change.n} held-out corrections became less likely {by}")
-    if v.safety is not None and v.safety.p < config.significance:
+    if v.safety is not None and v.safety.p < config.significance and v.safety.rose > 0:
         old, new = v.safety.complied
         reasons.append(
             f"does as it is asked on safety prompts more often: {new:.0%} of answers, before {old:.0%} "

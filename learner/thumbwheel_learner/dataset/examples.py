@@ -12,8 +12,9 @@ Messages = list[dict[str, Any]]
 
 
 class _Given(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What every word of feedback carries: who said it, about which conversation, when, and how it came to be."""
+    """What every word of feedback carries: who said it, when, after which messages, and how it came to be."""
 
+    messages: Messages
     user: str
     conversation_id: str
     created_ms: int
@@ -28,7 +29,6 @@ class _Given(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Pair(_Given, frozen=True, kw_only=True, omit_defaults=True):
     """`chosen` was preferred to `rejected` after `messages`."""
 
-    messages: Messages
     chosen: str
     rejected: str
     origin: Literal["comparison", "correction"]
@@ -39,7 +39,6 @@ class Pair(_Given, frozen=True, kw_only=True, omit_defaults=True):
 class Judged(_Given, frozen=True, kw_only=True, omit_defaults=True):
     """One answer with an absolute word on it: thumb (0/1), rating (1-5), flag (0)."""
 
-    messages: Messages
     answer: str
     kind: Literal["thumb", "rating", "flag"]
     value: float
@@ -49,7 +48,6 @@ class Judged(_Given, frozen=True, kw_only=True, omit_defaults=True):
 class Demo(_Given, frozen=True, kw_only=True, omit_defaults=True):
     """What should be said after `messages`: a correction or a demonstration."""
 
-    messages: Messages
     text: str
     origin: Literal["correction", "demonstration"]
 
@@ -57,7 +55,6 @@ class Demo(_Given, frozen=True, kw_only=True, omit_defaults=True):
 class Critique(_Given, frozen=True, kw_only=True, omit_defaults=True):
     """What somebody found wrong with `answer`, in words."""
 
-    messages: Messages
     answer: str
     text: str
 

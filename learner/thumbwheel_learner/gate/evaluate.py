@@ -15,13 +15,11 @@ from thumbwheel_learner.gate.exam import Exam
 from thumbwheel_learner.gate.golden import golden_answers
 from thumbwheel_learner.gate.judge import Judge, compare
 from thumbwheel_learner.gate.regressions import corrected
-from thumbwheel_learner.gate.safety import Safety, safety_of
+from thumbwheel_learner.gate.safety import Answers, Safety, safety_of
 from thumbwheel_learner.gate.verdict import Verdict, lacking_evidence, objections
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
-from thumbwheel_learner.rollouts.engine import Rollout, RolloutEngine
-
-Answers = list[list[Rollout]]
+from thumbwheel_learner.rollouts.engine import RolloutEngine
 
 
 def judge_gate(

@@ -77,21 +77,13 @@ class SideBySide:
             value, said = loss(part)
             return torch.autograd.grad(value, parameters, allow_unused=True), said
 
-        if self._world.size == 1:
-            found = self._threads(grown, parts)
-            grads = [gradients for gradients, _ in found]
-            if bound is not None:
-                norms = [_norm(gradients) for gradients in grads]
-                _shorten(grads, norms, bound(norms))
-            for gradients in grads:
-                _add(gradients, parameters)
-            return [said for _, said in found]
         mine = self._share_of(grown, parts)
-        grads = [gradients for gradients, _ in mine]
+        found = [gradients for gradients, _ in mine]
         if bound is not None:
-            norms = [_norm(gradients) for gradients in grads]
-            _shorten(grads, norms, bound(self._of_all(norms, len(parts))))
-        _add(self._summed(grads, parameters), parameters)
+            norms = [_norm(gradients) for gradients in found]
+            _shorten(found, norms, bound(self._of_all(norms, len(parts))))
+        for gradients in found if self._world.size == 1 else [self._summed(found, parameters)]:
+            _add(gradients, parameters)
         return self._of_all([said for _, said in mine], len(parts))
 
     def _share_of(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:

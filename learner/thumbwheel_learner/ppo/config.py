@@ -29,7 +29,7 @@ class PpoConfig:
     minibatch_answers: int = 32
     """Answers per optimiser step."""
     step_tokens: int = 512
-    """Padded tokens per forward and backward pass; a minibatch of more goes through in parts."""
+    """Padded tokens per pass that looks how far the steps went; a training pass holds one prompt and its answers."""
     batch_tokens: int = 2048
     """Padded tokens per forward pass that needs no gradient."""
     learning_rate: float = 6e-3
@@ -95,7 +95,7 @@ class PpoReport:
     stopped: str | None
     """Why the run ended early."""
     kl: float
-    """To the run's starting policy, last measured, nats per answer."""
+    """To the run's starting policy, nats per answer, of the last policy that sampled; the average is nearer."""
     kl_base: float
     history: list[dict[str, float]]
     seconds: float

@@ -50,14 +50,13 @@ class Experience:
 
     def parts(self, indices: Sequence[int], tokens: int) -> list[list[int]]:
         """Indices in groups of at most `tokens` padded tokens and of like length; a prompt's answers stay together."""
-        runs = [[indices[i] for i in run] for run in runs_of_equal([self.prompts[i] for i in indices])]
+        runs = self.by_prompt(indices)
         lengths = [len(self.prompts[r[0]]) + sum(len(self.answers[i]) for i in r) for r in runs]
         return [[i for n in group for i in runs[n]] for group in by_length(lengths, tokens)]
 
-    def by_prompt(self, indices: Sequence[int], tokens: int) -> list[list[int]]:
-        """The same, no part with answers to more than one prompt."""
-        runs = runs_of_equal([self.prompts[i] for i in indices])
-        return [part for run in runs for part in self.parts([indices[n] for n in run], tokens)]
+    def by_prompt(self, indices: Sequence[int]) -> list[list[int]]:
+        """Indices in groups of neighbours that answer the same prompt."""
+        return [[indices[i] for i in run] for run in runs_of_equal([self.prompts[i] for i in indices])]
 
 
 class Critic(nn.Module):
@@ -132,11 +131,11 @@ class PpoRun:
         """Keep the adapters as they are now, before a step."""
         self._before = [p.detach().clone() for name in self.adapters() for p in self.model.parameters(name)]
 
-    def bound(self, norms: Sequence[float]) -> float:
+    def bound(self, norms: Sequence[float], quantile: float) -> float:
         """The longest gradient that a prompt may have now, from these and those before (AutoClip, Seetharaman et al.
         2020, arXiv:2007.14469, for single prompts)."""
         self.norms = [*self.norms, *norms][-NORMS:]
-        return float(torch.tensor(self.norms).quantile(self.config.prompt_clip or 0.0))
+        return float(torch.tensor(self.norms).quantile(quantile))
 
     def average_in(self) -> None:
         """Count the policy after an iteration, if it is one of the last ones.

@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -142,14 +143,14 @@ def add_gradients(
     trained = [p for name in run.adapters() for p in model.parameters(name)]
     trained += list(run.critic.parameters()) if config.critic == "adapter" else []
     total = int(experience.mask[group].sum())
-    parts = experience.by_prompt(group, config.step_tokens)
+    parts = experience.by_prompt(group)
     shares = [int(experience.mask[part].sum()) / total for part in parts]
 
     def loss_of(n: int) -> tuple[Tensor, dict[str, float]]:
         loss, measured = minibatch_loss(run, experience, parts[n], weights)
         return loss * shares[n], measured
 
-    bound = None if config.prompt_clip is None else run.bound
+    bound = None if config.prompt_clip is None else partial(run.bound, quantile=config.prompt_clip)
     measured = model.side_by_side.add_gradients(loss_of, range(len(parts)), trained, bound)
     figures = {k: sum(s * m[k] for s, m in zip(shares, measured, strict=True)) for k in measured[0]}
     figures["ratio_error"] = max(m["ratio_error"] for m in measured)

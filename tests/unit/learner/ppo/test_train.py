@@ -148,8 +148,8 @@ def test_what_is_kept_is_the_mean_of_the_last_policies(model: PolicyModel, tmp_p
 
 def test_one_odd_prompt_does_not_decide_a_step(model: PolicyModel) -> None:
     run = PpoRun(model, None, PpoConfig(**(vars(SMALL) | {"prompt_clip": 0.5})))
-    assert run.bound([1.0, 2.0, 100.0]) == 2.0
-    assert run.bound([3.0, 4.0]) == 3.0, "those of earlier minibatches count"
+    assert run.bound([1.0, 2.0, 100.0], 0.5) == 2.0
+    assert run.bound([3.0, 4.0], 0.5) == 3.0, "those of earlier minibatches count"
     assert run.state()["norms"] == [1.0, 2.0, 100.0, 3.0, 4.0]
 
 

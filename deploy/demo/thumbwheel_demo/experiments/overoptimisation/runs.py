@@ -16,7 +16,6 @@ from thumbwheel_demo.report.record import write_json
 from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.config import PpoConfig
-from thumbwheel_learner.ppo.experience import observe
 from thumbwheel_learner.ppo.state import POLICY, PpoRun
 from thumbwheel_learner.ppo.train import AnswerScorer, train_ppo
 from thumbwheel_learner.rollouts.engine import Rollout
@@ -117,13 +116,10 @@ class Gauge:
         """Measure every so many iterations and at the end."""
         over = run.stopped is not None or run.iteration == run.config.iterations
         if over or run.iteration % self._plan.every == 0:
-            candidate = self._model.save(POLICY, self._folder / "measured")
-            said = self._said(candidate)
-            kl = float(observe(run, self._asked, said).kl.sum(dim=1).mean())
-            self.keep(self.point(said, kl, run.iteration))
+            self.keep(self.measured(self._model.save(POLICY, self._folder / "measured"), run.iteration))
 
-    def kept(self, adapter: Path, iteration: int) -> Point:
-        """Measure what the run has written."""
+    def measured(self, adapter: Path, iteration: int) -> Point:
+        """A policy that the run has written."""
         said = self._said(adapter)
         kl = kl_between(self._model, adapter, None, self._asked, [r.token_ids for r in said])
         return self.point(said, kl, iteration)
@@ -193,7 +189,7 @@ def run_arm(
         arm=name,
         plan=plan,
         points=sorted(gauge.points, key=lambda p: p.iteration),
-        kept=gauge.kept(adapter, report.iterations),
+        kept=gauge.measured(adapter, report.iterations),
         auc=desk.auc,
         stopped=report.stopped,
     )

@@ -65,8 +65,12 @@ class PpoConfig:
     """Share of the score that is spread over an answer's tokens by the reward model's attention; the rest is paid at
     its end (Chan et al. 2402.00782)."""
     kl_coef: float = 0.1
-    kl_target: float = 6.0
-    kl_horizon: float = 2_000.0
+    """Price of a nat to the run's starting policy, at first and at least."""
+    kl_target: float = 1.5
+    """Where the policy is further away than this the price rises; a reward model that is right takes it about one nat
+    away in as many answers as its labels bear, a wrong one takes it anywhere."""
+    kl_horizon: float = 256.0
+    """Answers after which the price doubles at twice the target."""
     kl_budget: float = 30.0
     """A policy found beyond this is thrown away and the run stops."""
     importance_cap: float = 2.0

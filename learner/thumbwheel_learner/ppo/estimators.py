@@ -1,6 +1,6 @@
 """The formulas of PPO as pure functions over padded [B, A] tensors, so that each can be checked by itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -65,15 +65,25 @@ def importance_weights(trained: Tensor, behaviour: Tensor, mask: Tensor, cap: fl
 
 @dataclass
 class KlController:
-    """Adaptive coefficient of the KL term (Ziegler et al. 2019, arXiv:1909.08593, section 2.2)."""
+    """Adaptive coefficient of the KL term, after Ziegler et al. 2019 (arXiv:1909.08593, section 2.2).
+
+    Theirs falls without end while the policy is near, so that nothing holds one that then runs off after a mistake of
+    the reward model, and rises as slowly. This one never asks less than it did at first, and rises up to five times as
+    fast as it falls.
+    """
 
     coef: float
     target: float
     """Nats per answer."""
     horizon: float
-    """Answers after which a full error changes the coefficient by a factor of about e^0.2."""
+    """Answers after which the coefficient doubles at twice the target."""
+    least: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The first price is the lowest."""
+        self.least = self.coef
 
     def update(self, kl: float, answers: int) -> None:
-        """mult = 1 + clip(kl / target - 1, ±0.2) · n / horizon."""
-        error = min(max(kl / self.target - 1, -0.2), 0.2)
-        self.coef *= 1 + error * answers / self.horizon
+        """mult = 1 + clip(kl / target - 1, -0.2, 1) · n / horizon."""
+        error = min(max(kl / self.target - 1, -0.2), 1.0)
+        self.coef = max(self.least, self.coef * (1 + error * answers / self.horizon))

@@ -61,16 +61,23 @@ def test_the_score_lands_on_the_last_token_and_the_kl_term_on_every_one() -> Non
     assert torch.allclose(rewards, torch.tensor([[-0.05, -0.05, 0.95], [1.95, 0.0, 0.0], [-0.05, 2.95, 0.0]]))
 
 
-def test_adaptive_coefficient_follows_the_published_formula() -> None:
+def test_price_of_kl_rises_with_the_distance_beyond_the_target() -> None:
     controller = KlController(coef=0.1, target=6.0, horizon=1000)
     controller.update(6.6, answers=100)
     assert controller.coef == pytest.approx(0.1 * (1 + 0.1 * 0.1))
     controller = KlController(coef=0.1, target=6.0, horizon=1000)
     controller.update(600.0, answers=100)
-    assert controller.coef == pytest.approx(0.1 * (1 + 0.2 * 0.1))
+    assert controller.coef == pytest.approx(0.1 * (1 + 0.1))
+
+
+def test_price_of_kl_falls_slowly_and_never_below_the_first() -> None:
     controller = KlController(coef=0.1, target=6.0, horizon=1000)
+    controller.coef = 0.5
     controller.update(0.0, answers=100)
-    assert controller.coef == pytest.approx(0.1 * (1 - 0.2 * 0.1))
+    assert controller.coef == pytest.approx(0.5 * (1 - 0.2 * 0.1))
+    controller.coef = 0.1001
+    controller.update(0.0, answers=100)
+    assert controller.coef == 0.1
 
 
 def test_importance_weights_are_truncated_and_detached() -> None:

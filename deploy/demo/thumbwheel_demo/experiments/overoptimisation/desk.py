@@ -49,6 +49,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     minibatch_answers: int = 16
     learning_rate: float = 0.012
     final_learning_rate: float = 0.5
+    kl_target: float = PpoConfig.kl_target
+    """Of the arms with KL, nats per answer."""
     max_tokens: int = PpoConfig.max_tokens
 
 

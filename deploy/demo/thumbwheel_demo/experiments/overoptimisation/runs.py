@@ -92,6 +92,7 @@ def ppo_config(plan: Plan, arm: Arm, seed: int) -> PpoConfig:
         minibatch_answers=plan.minibatch_answers,
         learning_rate=plan.learning_rate,
         final_learning_rate=plan.final_learning_rate,
+        kl_target=plan.kl_target,
         max_tokens=plan.max_tokens,
         pessimism=plan.pessimism,
         seed=seed,

@@ -61,6 +61,9 @@ class PpoConfig:
     """Bound of the normalised score."""
     missing_end_penalty: float = 1.0
     """Taken from the normalised score of an answer that was cut off before its end token."""
+    diversity: float = 0.5
+    """Taken from the normalised score of one of a prompt's better answers that says what the others of them say, and in
+    proportion where it has a part of their words (`diversity.resemblance`)."""
     token_credit: float = 0.0
     """Share of the score that is spread over an answer's tokens by the reward model's attention; the rest is paid at
     its end (Chan et al. 2402.00782)."""

@@ -25,6 +25,7 @@ from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.checkpoint import Checkpoint, Gathered
 from thumbwheel_learner.ppo.config import PpoConfig, PpoReport
 from thumbwheel_learner.ppo.credit import at_the_end, attentive, by_attention
+from thumbwheel_learner.ppo.diversity import resemblance
 from thumbwheel_learner.ppo.estimators import gae, leave_one_out, token_rewards, whiten
 from thumbwheel_learner.ppo.experience import check_rollouts, describe, draw_prompts, kl_to_base, observe
 from thumbwheel_learner.ppo.state import POLICY, PpoRun, Updates
@@ -219,12 +220,14 @@ def _gather(
     clock.append(time.monotonic())
 
     # 4. Token rewards, values, advantages.
-    final = leave_one_out(final, config.answers_per_prompt)
+    alike = resemblance(experience.answers, final, config.answers_per_prompt)
+    final = leave_one_out(final - config.diversity * alike, config.answers_per_prompt)
     credit = at_the_end(experience.mask)
     if config.token_credit:
         credit = by_attention(attentive(reward), asked, experience.answers, experience.mask, config.token_credit)
     kl_terms = experience.logprobs - experience.reference
     rewards = token_rewards(final, kl_terms, experience.mask, run.controller.coef, credit)
+    metrics["resemblance"] = float(alike.mean())
     metrics["end_credit"] = float((credit * at_the_end(experience.mask)).sum(1).mean())
     if config.whiten_rewards:
         rewards = whiten(rewards, experience.mask, shift_mean=False)

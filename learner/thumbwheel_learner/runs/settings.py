@@ -47,9 +47,9 @@ class Training:
     ppo_epochs: int = 0
     """`PPO_EPOCHS`: passes over each iteration's answers."""
     ppo_kl_coef: float = 0.0
-    """`PPO_KL_COEF`: price of a nat of distance to the run's starting policy, at the first iteration."""
+    """`PPO_KL_COEF`: price of a nat of distance to the run's starting policy, at first and at least."""
     ppo_kl_target: float = 0.0
-    """`PPO_KL_TARGET`: nats per answer that the adaptive coefficient aims at."""
+    """`PPO_KL_TARGET`: nats per answer beyond which that price rises."""
     ppo_sft_coef: float = 0.0
     """`PPO_SFT_COEF`: weight of the corrections' loss in every step of PPO."""
     ppo_token_credit: float = 0.0

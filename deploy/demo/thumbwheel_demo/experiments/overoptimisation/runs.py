@@ -82,7 +82,8 @@ class Cell(Struct, frozen=True, kw_only=True):
 
 
 def ppo_config(plan: Plan, arm: Arm, seed: int) -> PpoConfig:
-    """The learner's defaults, smaller iterations and more of them; without KL neither term nor budget."""
+    """The learner's defaults, smaller iterations and more of them, and nothing to be had but the reward; without KL
+    neither term nor budget."""
     free: dict[str, Any] = {} if arm.kl else {"kl_coef": 0.0, "kl_budget": float("inf")}
     return PpoConfig(
         iterations=plan.iterations,
@@ -93,6 +94,7 @@ def ppo_config(plan: Plan, arm: Arm, seed: int) -> PpoConfig:
         learning_rate=plan.learning_rate,
         final_learning_rate=plan.final_learning_rate,
         kl_target=plan.kl_target,
+        diversity=0.0,
         max_tokens=plan.max_tokens,
         pessimism=plan.pessimism,
         seed=seed,

@@ -59,6 +59,7 @@ ARMS: Mapping[str, Arm] = {
     "dpo-fast": Arm("DPO at three times the learning rate", dpo={"learning_rate": 4.5e-4}),
     "dpo-near": Arm("DPO with a nat of distance three times as dear", dpo={"beta": 0.3}),
     "ppo-unclipped": Arm("PPO that leaves every prompt's gradient as long as it is", ppo={"prompt_clip": None}),
+    "ppo-alike": Arm("PPO whose better answers may resemble each other", ppo={"diversity": 0.0}),
     "ppo-last": Arm("PPO that keeps its last policy instead of an average", ppo={"averaged": 0.0}),
     "ppo-epochs": Arm("PPO with three passes over each iteration's answers", ppo={"epochs": 3}),
     "ppo-long": Arm("PPO with 48 iterations", ppo={"iterations": 48}),

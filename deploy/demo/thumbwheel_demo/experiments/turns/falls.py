@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 
-from thumbwheel_demo.report.intervals import differences, paired_interval
+from thumbwheel_demo.report.intervals import PerPrompt, differences, paired_interval
 from thumbwheel_demo.report.record import Interval, Report
 
-Measure = Literal["satisfaction", "distinct answers", "distinct-2"]
-MEASURES: tuple[Measure, ...] = ("satisfaction", "distinct answers", "distinct-2")
+Measure = Literal["satisfaction", "distinct answers", "distinct-2, satisfying", "distinct-2"]
+DECIDING: tuple[Measure, ...] = ("satisfaction", "distinct answers", "distinct-2, satisfying")
+"""What must not fall."""
+MEASURES: tuple[Measure, ...] = (*DECIDING, "distinct-2")
+"""The last is shown beside them: it falls whenever wrong answers, each about another thing, give way to right ones."""
+Tables = Mapping[int, Mapping[Measure, Mapping[str, PerPrompt]]]
+"""By seed, measure and version."""
 FLIPS, SEED = 20_000, 20_013
 LEVEL = 0.05
 """Chance of calling any fall significant where there is none, over all tests together."""
@@ -29,8 +34,17 @@ class Step(Struct, frozen=True, kw_only=True):
     p: float
     """One-sided, of so deep a fall by chance."""
     p_of_all: float
-    """After Holm's correction for all tests."""
+    """After Holm's correction for all tests that decide, or for all that do not."""
     fell: bool
+
+
+class Move(NamedTuple):
+    """One measure of one seed, from one version to the next."""
+
+    seed: int
+    measure: Measure
+    before: str
+    after: str
 
 
 class Turns(Struct, frozen=True, kw_only=True):
@@ -48,10 +62,11 @@ class Turns(Struct, frozen=True, kw_only=True):
     below_level_alone: int
     """Falls with p below 0.05 before the correction; a twentieth of the tests is what chance gives."""
     fell: int
+    """Of the measures that decide, as the two counts before."""
     unmeasured: list[Measure]
     """Not in every report."""
     passed: bool
-    """Nothing fell, and everything was measured."""
+    """Nothing that decides fell, and everything was measured."""
     schema_version: int = 1
 
 
@@ -60,31 +75,23 @@ def turns_of(reports: Mapping[int, Report]) -> Turns:
     if not reports:
         raise ValueError("no reports to read")
     tables = {seed: measured(report) for seed, report in reports.items()}
-    known: list[Measure] = [m for m in MEASURES if all(tables[seed][m] for seed in reports)]
-    moves: list[tuple[int, Measure, str, str]] = [
-        (seed, m, one.version, other.version)
+    known: list[Measure] = [
+        m for m in MEASURES if all(tables[s][m].get(v.version) for s, r in reports.items() for v in r.versions)
+    ]
+    moves: list[Move] = [
+        Move(seed, m, one.version, other.version)
         for seed, report in reports.items()
         for m in known
         for one, other in pairwise(report.versions)
+        if tables[seed][m][one.version].keys() & tables[seed][m][other.version].keys()
     ]
-    sides = [(tables[seed][m][after], tables[seed][m][before]) for seed, m, before, after in moves]
-    alone = [chance_of_fall(differences(*side)) for side in sides]
-    corrected = holm(alone)
     steps = [
-        Step(
-            seed=seed,
-            measure=m,
-            before=before,
-            after=after,
-            change=paired_interval(*side),
-            p=p,
-            p_of_all=of_all,
-            fell=of_all < LEVEL,
-        )
-        for (seed, m, before, after), side, p, of_all in zip(moves, sides, alone, corrected, strict=True)
+        *_tested([m for m in moves if m.measure in DECIDING], tables),
+        *_tested([m for m in moves if m.measure not in DECIDING], tables),
     ]
+    deciding = [step for step in steps if step.measure in DECIDING]
     unmeasured: list[Measure] = [m for m in MEASURES if m not in known]
-    fell = sum(step.fell for step in steps)
+    fell = sum(step.fell for step in deciding)
     return Turns(
         seeds=list(reports),
         shipped=[len(report.versions) - 1 for report in reports.values()],
@@ -92,13 +99,37 @@ def turns_of(reports: Mapping[int, Report]) -> Turns:
         first={m: [_mean(tables[s][m][r.versions[0].version]) for s, r in reports.items()] for m in known},
         last={m: [_mean(tables[s][m][r.versions[-1].version]) for s, r in reports.items()] for m in known},
         steps=steps,
-        tests=len(steps),
+        tests=len(deciding),
         level=LEVEL,
-        below_level_alone=sum(p < LEVEL for p in alone),
+        below_level_alone=sum(step.p < LEVEL for step in deciding),
         fell=fell,
         unmeasured=unmeasured,
         passed=not fell and not unmeasured,
     )
+
+
+def _tested(moves: Sequence[Move], tables: Tables) -> list[Step]:
+    """All of these at once; a measure that not every prompt has is compared where both versions have it."""
+    sides = [_both(tables[m.seed][m.measure][m.after], tables[m.seed][m.measure][m.before]) for m in moves]
+    alone = [chance_of_fall(differences(*side)) for side in sides]
+    return [
+        Step(
+            seed=move.seed,
+            measure=move.measure,
+            before=move.before,
+            after=move.after,
+            change=paired_interval(*side),
+            p=p,
+            p_of_all=of_all,
+            fell=of_all < LEVEL,
+        )
+        for move, side, p, of_all in zip(moves, sides, alone, holm(alone), strict=True)
+    ]
+
+
+def _both(after: PerPrompt, before: PerPrompt) -> tuple[PerPrompt, PerPrompt]:
+    shared = after.keys() & before.keys()
+    return {k: v for k, v in after.items() if k in shared}, {k: v for k, v in before.items() if k in shared}
 
 
 def measured(report: Report) -> dict[Measure, dict[str, dict[str, float]]]:
@@ -106,6 +137,7 @@ def measured(report: Report) -> dict[Measure, dict[str, dict[str, float]]]:
     return {
         "satisfaction": report.prompts,
         "distinct answers": report.distinct_answers,
+        "distinct-2, satisfying": report.distinct_good_bigrams,
         "distinct-2": report.distinct_bigrams,
     }
 

@@ -125,6 +125,11 @@ def weigh_votes(desk: Desk, config: PropensityConfig | None = None) -> VoteWeigh
     )
 
 
+def lacking(desk: Desk, config: PropensityConfig) -> str:
+    """What is missing for weights that know of satisfaction; empty where nothing is."""
+    return _basis(desk, config)[1]
+
+
 def _equal(desk: Desk, reason: str) -> VoteWeights:
     weights, reviews = desk.voted.astype(np.float64), int(desk.reviewed.sum())
     return VoteWeights(weights, "none", reason, reviews, None, None, None, float("nan"), 0.0, effective(weights), None)

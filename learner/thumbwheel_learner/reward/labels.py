@@ -47,6 +47,8 @@ class Item:
     weight: float = 1.0
     random: bool = False
     """Asked for, about a conversation that was drawn at random."""
+    event: str = ""
+    """Of the feedback; empty where no person said it."""
 
 
 def prompt_key(messages: Messages) -> str:
@@ -68,19 +70,20 @@ def items_of(snapshot: Snapshot, tokens: ChatTokenizer, max_length: int) -> list
         key = prompt_key(judged.messages)
         rows = (row(judged.messages, key, judged.answer),)
         item = Item(judged.kind, rows, judged.value, judged.user, judged.conversation_id, judged.created_ms, key)
-        items.append(replace(item, random=judged.random_slice))
+        items.append(replace(item, random=judged.random_slice, event=judged.event_id))
     for pair in snapshot.pairs:
         key = prompt_key(pair.messages)
         rows = (row(pair.messages, key, pair.chosen), row(pair.messages, key, pair.rejected))
         value = 0.5 if pair.tie else 1.0
         item = Item("pair", rows, value, pair.user, pair.conversation_id, pair.created_ms, key)
-        items.append(replace(item, random=pair.random_slice))
+        items.append(replace(item, random=pair.random_slice, event=pair.event_id))
     return sorted(items, key=lambda i: i.created_ms)
 
 
-def weighted(items: Sequence[Item], weights: Mapping[str, float]) -> list[Item]:
-    """The items, each as heavy as its user (`voters.weigh`); who is not named weighs 1."""
-    return [replace(i, weight=i.weight * weights.get(i.user, 1.0)) for i in items]
+def weighted(items: Sequence[Item], users: Mapping[str, float], events: Mapping[str, float]) -> list[Item]:
+    """The items, each as heavy as its user (`voters.weigh`) times what it stands for (`propensity.votes`); what is not
+    named weighs 1."""
+    return [replace(i, weight=i.weight * users.get(i.user, 1.0) * events.get(i.event, 1.0)) for i in items]
 
 
 def split_by_time(items: Sequence[Item], held_out: float) -> tuple[list[Item], list[Item]]:

@@ -43,19 +43,21 @@ def train_reward(
     folder: Path,
     *,
     weights: Mapping[str, float] | None = None,
+    stands_for: Mapping[str, float] | None = None,
     extra: Sequence[Item] = (),
     shifted: Sequence[Sequence[Row]] = (),
     progress: Progress = silent,
     prefix: str = "reward",
 ) -> tuple[RewardModel, RewardReport]:
-    """Train on the older labels, report on the newest, save to `folder`; `weights` by user, 1 where none is given.
+    """Train on the older labels, report on the newest, save to `folder`; `weights` by user and what a label
+    `stands_for` by event, 1 where none is given.
 
     `extra` judgements, no person's, are trained on alone: never reported on, counted, or on a prompt that is held out.
     `shifted` are unlabelled answers of the current policy, two or more to a prompt, for the meta step alone.
     Raises `TooFewLabels` when no label is left to train on.
     """
     started = time.monotonic()
-    items = weighted(items_of(snapshot, model.tokens, config.max_length), weights or {})
+    items = weighted(items_of(snapshot, model.tokens, config.max_length), weights or {}, stands_for or {})
     train, test = split_by_time(items, config.held_out)
     if not train:
         raise TooFewLabels("the snapshot holds no thumb, rating, flag or pair to train on")

@@ -16,6 +16,8 @@ from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.config import PpoConfig, PpoReport
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.progress import Progress
+from thumbwheel_learner.propensity.votes import Spoken, weigh_thumbs
+from thumbwheel_learner.propensity.weigh import PropensityConfig
 from thumbwheel_learner.refinement.refine import Refined, RefinementConfig, demonstrations_of, refine
 from thumbwheel_learner.reward.labels import Evidence, Item, Row
 from thumbwheel_learner.reward.meta_step import sample_shifted
@@ -41,16 +43,26 @@ def learn_reward(
     weights: Mapping[str, float],
     extra: Sequence[Item],
     shifted: Shifted | None,
-) -> RewardReport:
-    """A reward model in `folder`; raises `TooFewLabels`."""
+    propensity: PropensityConfig | None,
+) -> tuple[RewardReport, dict[str, Any]]:
+    """A reward model in `folder`, and what thumbs stand for, if that is asked; raises `TooFewLabels`."""
     model, answers = tools.model, list[list[Row]]()
     if shifted is not None:
         prompts = [list(p) for p in shifted.prompts]
         answers = sample_shifted(model, tools.rollouts, shifted.adapter, prompts, config.max_length, config.seed)
+    spoken = Spoken({}, {}) if propensity is None else weigh_thumbs(model, snapshot, config.max_length, propensity)
     _, report = train_reward(
-        model, snapshot, config, folder, weights=weights, extra=extra, shifted=answers, progress=tools.progress
+        model,
+        snapshot,
+        config,
+        folder,
+        weights=weights,
+        stands_for=spoken.weights,
+        extra=extra,
+        shifted=answers,
+        progress=tools.progress,
     )
-    return report
+    return report, {} if propensity is None else {"propensity": spoken.facts}
 
 
 def write_anew(

@@ -11,6 +11,7 @@ from thumbwheel_learner.dataset.keys import KeySource
 from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.ppo.config import PpoConfig
+from thumbwheel_learner.propensity.weigh import PropensityConfig
 from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.known import read_known
 from thumbwheel_learner.questions.settings import QuestionSettings
@@ -34,6 +35,8 @@ class Recipe:
     gate: GateConfig
     voters: VotersConfig = field(default_factory=VotersConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    propensity: PropensityConfig | None = None
+    """How thumbs are weighed for those who gave none; None: they all weigh 1."""
 
 
 def recipe_of(training: Training) -> Recipe:
@@ -85,6 +88,7 @@ def recipe_of(training: Training) -> Recipe:
         refinement=RefinementConfig(
             on=training.refine == "on", sft=sft, seed=training.seed, **_given(max_tokens=training.max_new_tokens)
         ),
+        propensity=PropensityConfig() if training.propensity == "weigh" else None,
     )
 
 

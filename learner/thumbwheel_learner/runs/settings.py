@@ -81,6 +81,9 @@ class Training:
     """`VOTERS_RELEASED`: users, comma-separated, who weigh 1 and are never kept out, e.g. reviewers of your own."""
     voters_held: tuple[str, ...] = ()
     """`VOTERS_HELD`: users, comma-separated, whose labels are not learned from, whatever `VOTERS` says."""
+    propensity: Literal["off", "weigh"] = "off"
+    """`PROPENSITY`: `weigh` lets a thumb that nobody asked for count for those who kept silent, by the estimated chance
+    that somebody so satisfied votes on such a chat; needs a hundred answered questions of the random slice."""
     refine: Literal["off", "on"] = "off"
     """`REFINE`: `on` trains a refinement step on corrections and critiques, lets it answer what was only criticised,
     and learns from those of its answers that the reward model finds better."""
@@ -129,6 +132,7 @@ def training_from(given: Mapping[str, str]) -> Training:
         voters=cast(Literal["equal", "weigh"], one_of(given, "VOTERS", ("equal", "weigh"), "equal")),
         voters_released=listed(given, "VOTERS_RELEASED"),
         voters_held=listed(given, "VOTERS_HELD"),
+        propensity=cast(Literal["off", "weigh"], one_of(given, "PROPENSITY", ("off", "weigh"), "off")),
         refine=cast(Literal["off", "on"], one_of(given, "REFINE", ("off", "on"), "off")),
         threads=number(given, "TRAIN_THREADS", int, 0),
         gradient_checkpointing=cast(Literal["no", "yes"], one_of(given, "GRADIENT_CHECKPOINTING", ("no", "yes"), "no")),

@@ -136,10 +136,11 @@ class Workshop:
             weights=voters.weights,
             extra=extra,
             shifted=shifted,
+            propensity=self.recipe.propensity,
         )
         try:
             with self._rollouts(self.model()) if shifted else nullcontext() as engine:
-                report = self._together(job, given, engine)
+                report, spoken = self._together(job, given, engine)
         except TooFewLabels as error:
             return StageOutcome(result={"skipped": str(error), **said}, reason=str(error))
         figures = report.as_dict() | {"sees": "all" if alone else "training", "base": self.base}
@@ -154,7 +155,7 @@ class Workshop:
         keep_reward_model(self.engine, row)
         for old in spare_reward_models(self.engine):
             shutil.rmtree(self.data / old.folder, ignore_errors=True)
-        result = {"id": reward_id, "folder": row.folder, **figures, **said}
+        result = {"id": reward_id, "folder": row.folder, **figures, **said, **spoken}
         lacking = None if alone else not_shown(figures)
         return StageOutcome(result=result, state="halted" if lacking else None, reason=lacking or "")
 

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace as replace_item
 
 from msgspec.structs import replace
 from tests.learner_models import demo, logged, pair, said, snapshot, thumb
@@ -20,10 +21,12 @@ def test_the_newest_labels_are_held_out_whole_conversations_at_a_time() -> None:
     assert max(i.created_ms for i in train if i.conversation != "c0") < 7
 
 
-def test_an_item_is_as_heavy_as_its_user() -> None:
+def test_an_item_is_as_heavy_as_its_user_and_as_many_as_it_stands_for() -> None:
     one, two = item("c0", 0), item("c1", 1)
-    assert [i.weight for i in weighted([one, two], {"u": 0.25})] == [0.25, 0.25]
-    assert weighted([one, two], {"somebody else": 0.0}) == [one, two]
+    assert [i.weight for i in weighted([one, two], {"u": 0.25}, {})] == [0.25, 0.25]
+    spoken = replace_item(one, event="e")
+    assert [i.weight for i in weighted([spoken, two], {"u": 0.5}, {"e": 3.0})] == [1.5, 0.5]
+    assert weighted([one, two], {"somebody else": 0.0}, {"another event": 0.0}) == [one, two]
 
 
 def test_what_shares_a_conversation_or_a_prompt_with_held_out_labels_is_found() -> None:

@@ -3,13 +3,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (the stubs of torch are partial; what leaves this file is typed)
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from thumbwheel_demo.corpus.model import Split
@@ -19,14 +16,12 @@ from thumbwheel_demo.policy.weights import weights_dir
 from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.model.tokens import by_length
-from thumbwheel_learner.reward.labels import Row, batch_of
-from thumbwheel_learner.reward.likelihood import FEATURES, likelihoods
+from thumbwheel_learner.reward.frozen import read_frozen
+from thumbwheel_learner.reward.labels import Row
+from thumbwheel_learner.reward.likelihood import FEATURES
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 
 Array = NDArray[np.float64]
-READ_TOKENS = 1024
-"""Padded tokens per forward pass."""
 LIKELIHOODS = FEATURES
 """The first so many features are likelihoods, the others states."""
 
@@ -84,7 +79,6 @@ class FrozenPolicy:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.model: PolicyModel = load_policy(folder or weights_dir())
-        self._block = self.model.blocks.above(0.25)
 
     def answers(self, split: Split, count: int, each: int, seed: int, max_tokens: int = 96) -> JudgedAnswers:
         """`each` answers to `count` conversations of a split; the same seed gives the same ones."""
@@ -101,29 +95,7 @@ class FrozenPolicy:
         ]
         return JudgedAnswers(
             conversations=np.repeat(np.arange(count), each),
-            features=self.read(rows),
+            features=read_frozen(self.model, rows),
             scores=np.array([v.score for v in verdicts]),
             satisfied=np.array([v.satisfied for v in verdicts]),
         )
-
-    @torch.no_grad()
-    def read(self, rows: Sequence[Row]) -> Array:
-        """[N, F] how likely the answer is, then the state at the end token and the mean over the answer, of the block
-        where the reward model's adapters begin and of the last one: what its heads read, without adapters.
-        """
-        found = torch.zeros(0)
-        for group in by_length([len(row) for row in rows], READ_TOKENS):
-            batch = batch_of([rows[i] for i in group], self.model.tokens.pad_id)
-            below = self.model.states_below(batch, self._block)
-            with self.model.using():
-                layers = [below, self.model.hidden(batch, first_block=self._block, below=below)]
-            weights = torch.zeros(batch.ids.shape)
-            weights[batch.rows, batch.columns + 1] = 1.0
-            weights = weights / weights.sum(-1, keepdim=True)
-            parts = [likelihoods(self.model, batch, self._block, below)]
-            for states in layers:
-                parts += [states[torch.arange(len(group)), batch.last], torch.einsum("btd,bt->bd", states, weights)]
-            read = torch.cat(parts, dim=1)
-            found = found if len(found) else torch.zeros(len(rows), read.shape[1])
-            found[group] = read
-        return cast(Any, found).double().numpy()

@@ -16,9 +16,15 @@ BATCH_TOKENS = 2048
 
 @torch.no_grad()
 def kl_between(
-    model: PolicyModel, policy: Path | None, other: Path | None, asked: Sequence[list[int]], said: Sequence[list[int]]
+    model: PolicyModel,
+    policy: Path | None,
+    other: Path | None,
+    asked: Sequence[list[int]],
+    said: Sequence[list[int]],
+    temperature: float = 1.0,
 ) -> float:
-    """Mean KL(policy ‖ other) per answer, nats: exact over the vocabulary along the policy's own answers."""
+    """Mean KL(policy ‖ other) per answer, nats: exact over the vocabulary along the policy's own answers, at the
+    temperature at which both are sampled from."""
     names: list[list[str]] = []
     for name, folder in (("measured", policy), ("compared", other)):
         if folder is not None:
@@ -29,5 +35,5 @@ def kl_between(
     for start in range(0, len(asked), size):
         batch = model.batch(asked[start : start + size], said[start : start + size])
         mine, others = (model.states_under(of, batch) for of in names)
-        total += float(model.token_kl(mine, others, 1.0).sum())
+        total += float(model.token_kl(mine, others, temperature).sum())
     return total / len(asked)

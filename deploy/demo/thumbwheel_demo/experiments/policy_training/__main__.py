@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--answers", type=int, default=DeskOptions.answers, help="measured per held-out prompt and arm")
     made.add_argument("--best-of", type=int, default=DeskOptions.best_of, help="answers that the reward chooses from")
+    made.add_argument(
+        "--temperature", type=float, default=DeskOptions.temperature, help="of every answer, to people and measured"
+    )
     return made
 
 
@@ -60,12 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, least in (("chats", 50), ("prompts", 2), ("answers", 1), ("best_of", 2)):
         if getattr(given, name) < least:
             made.error(f"--{name.replace('_', '-')} must be at least {least}")
+    if not 0 < given.temperature <= 2:
+        made.error("--temperature must be above 0 and at most 2")
     console = Console()
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
-    options, on = DeskOptions(given.chats, given.prompts, given.answers, given.best_of), cast(Measured, given.split)
+    options = DeskOptions(given.chats, given.prompts, given.answers, given.best_of, given.temperature)
+    on = cast(Measured, given.split)
     try:
         cells = [cell for seed in given.seeds for cell in run_seed(seed, arms, options, on, given.out, say)]
     except KeyboardInterrupt:

@@ -114,7 +114,8 @@ def run_arm(
     if name in (SFT, BEST):
         answers = _answers_of_sft(desk, asked, seed, options, settings, folder / SFT / f"answers-{on}.json")
     else:
-        answers = sample(desk.model, adapter, asked, options.answers, settings["max_tokens"], _noise(seed, name))
+        limit, noise = settings["max_tokens"], _noise(seed, name)
+        answers = sample(desk.model, adapter, asked, options.answers, limit, noise, options.temperature)
     if name == BEST:
         answers = best_of(desk.reward, asked, answers, options.best_of, desk.recipe.ppo)
     ids = [s.id for s in scenarios]
@@ -131,7 +132,7 @@ def run_arm(
         distinct_answers=dict(zip(ids, map(distinct_answers, few), strict=True)),
         distinct_bigrams=dict(zip(ids, map(distinct_bigrams, few), strict=True)),
         reward=float(pessimistic(desk.reward, asked, answers, desk.recipe.ppo.pessimism).mean()),
-        kl=None if name == BEST else kl_between(desk.model, adapter, desk.sft, asked, first),
+        kl=None if name == BEST else kl_between(desk.model, adapter, desk.sft, asked, first, options.temperature),
         words=fmean(len(words(rollout.text)) for rollout in flat),
         missing_end=fmean(not rollout.finished for rollout in flat),
         training=said,
@@ -153,7 +154,8 @@ def _answers_of_sft(
     found = finished(kept, Sampled)
     if found is None or found.settings != key:
         n = options.answers * options.best_of
-        answers = sample(desk.model, desk.sft, asked, n, settings["max_tokens"], _noise(seed, SFT))
+        limit, noise = settings["max_tokens"], _noise(seed, SFT)
+        answers = sample(desk.model, desk.sft, asked, n, limit, noise, options.temperature)
         write_json(kept, found := Sampled(settings=key, answers=answers))
     return found.answers
 
@@ -204,7 +206,8 @@ def _train_dpo(desk: Desk, arm: Arm, adapter: Path) -> dict[str, Any]:
     of_reward = []
     if arm.ranked_pairs:
         practised = prompts_to_practise(tokens, desk.snapshot.prompts)[: ppo.iterations * ppo.prompts_per_iteration]
-        answers = sample(desk.model, desk.sft, practised, ppo.answers_per_prompt, ppo.max_tokens, ppo.seed)
+        n, limit = ppo.answers_per_prompt, ppo.max_tokens
+        answers = sample(desk.model, desk.sft, practised, n, limit, ppo.seed, ppo.temperature)
         of_reward = ranked(practised, answers, scores_of(desk.reward, practised, answers, ppo))
     report = train_dpo(desk.model, desk.sft, [*of_people, *of_reward], _dpo(desk, arm), adapter)
     facts = {"of_corrections": len(desk.snapshot.pairs), "of_people": len(of_people), "of_reward": len(of_reward)}

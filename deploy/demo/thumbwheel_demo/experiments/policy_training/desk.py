@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,8 @@ class DeskOptions:
     """Measured per held-out prompt and arm; of SFT `best_of` times as many."""
     best_of: int = 4
     """Answers among which the best-of-n arm chooses, for each of its answers."""
+    temperature: float = 1.0
+    """At which people are answered, PPO samples and every arm is measured."""
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -76,6 +78,7 @@ class Desk:
 def open_desk(seed: int, options: DeskOptions, folder: Path) -> Desk:
     """Read the desk from `folder`, or let people chat, vote and correct, and train SFT and the reward model on it."""
     model, recipe = load_policy(weights_dir(), seed=seed), recipe_of(Training(seed=seed))
+    recipe = replace(recipe, ppo=replace(recipe.ppo, temperature=options.temperature))
     people = PeopleSettings(seed=seed)
     settings = {"seed": seed, "chats": options.chats, "people": asdict(people), "recipe": asdict(recipe)}
     settings = msgspec.json.decode(msgspec.json.encode(settings))
@@ -84,7 +87,7 @@ def open_desk(seed: int, options: DeskOptions, folder: Path) -> Desk:
         snapshot = msgspec.json.decode((folder / SNAPSHOT).read_bytes(), type=Snapshot)
         return Desk(model, recipe, snapshot, load_reward(model, folder / REWARD), folder / SFT, kept)
     started = time.monotonic()
-    snapshot = hear_people(model, prompts("live", options.chats, seed), people)
+    snapshot = hear_people(model, prompts("live", options.chats, seed), people, options.temperature)
     write_json(folder / SNAPSHOT, snapshot)
     reward, of_reward = train_reward(model, snapshot, recipe.reward, folder / REWARD)
     _, of_sft = train_sft(model, None, snapshot, recipe.sft, folder / SFT)
@@ -101,16 +104,22 @@ def open_desk(seed: int, options: DeskOptions, folder: Path) -> Desk:
     return Desk(model, recipe, snapshot, reward, folder / SFT, prepared)
 
 
-def hear_people(model: PolicyModel, scenarios: list[Scenario], people: PeopleSettings) -> Snapshot:
+def hear_people(model: PolicyModel, scenarios: list[Scenario], people: PeopleSettings, temperature: float) -> Snapshot:
     """The chats with the bare policy, with what people thought of them, as the learner would have frozen them."""
     asked = [prompt_ids(model, s) for s in scenarios]
-    said = [row[0] for row in sample(model, None, asked, 1, people.max_tokens, people.seed)]
+    said = [row[0] for row in sample(model, None, asked, 1, people.max_tokens, people.seed, temperature)]
     return snapshot_of(scenarios, said, asked, people)
 
 
 def sample(
-    model: PolicyModel, adapter: Path | None, asked: list[list[int]], n: int, max_tokens: int, seed: int
+    model: PolicyModel,
+    adapter: Path | None,
+    asked: list[list[int]],
+    n: int,
+    max_tokens: int,
+    seed: int,
+    temperature: float,
 ) -> list[list[Rollout]]:
-    """`n` answers per prompt at temperature 1, as customers get them."""
+    """`n` answers per prompt, as customers get them."""
     sampler = TransformersSampler(model, batch_size=BATCH)
-    return sampler.sample(adapter, asked, n=n, max_tokens=max_tokens, temperature=1.0, seed=seed)
+    return sampler.sample(adapter, asked, n=n, max_tokens=max_tokens, temperature=temperature, seed=seed)

@@ -127,7 +127,8 @@ def _contrast(arms: Mapping[str, Sequence[Cell]], arm: str, over: str) -> Contra
 
 def write_table(found: Summary, file: Path, console: Console) -> None:
     """The tables on the terminal and, plain, in a file."""
-    arms = Table(title=f"Hidden satisfaction, {len(found.seeds)} seeds", title_justify="left")
+    title = f"Hidden satisfaction, {len(found.seeds)} seeds, temperature {found.settings['temperature']:g}"
+    arms = Table(title=title, title_justify="left")
     for title in ("arm", "satisfied", "by seed", "distinct answers", "distinct-2", "KL to SFT", "reward", "words"):
         arms.add_column(title)
     for name, a in found.arms.items():

@@ -7,13 +7,14 @@ from thumbwheel.events import DEFAULT_TENANT, Envelope, FeedbackRecorded, Review
 from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Feedback, Flag, Outcome, Rating, Thumb
 from thumbwheel_learner.dataset.examples import Critique as CritiqueExample
 from thumbwheel_learner.dataset.examples import Demo, Judged, LoggedPrompt, Messages, Pair
+from thumbwheel_learner.dataset.examples import Outcome as OutcomeExample
 
 LOW = 2
 """Ratings from here down are bad words."""
 JudgedKind = Literal["thumb", "rating", "flag"]
 PairOrigin = Literal["comparison", "correction"]
 DemoOrigin = Literal["correction", "demonstration"]
-Label = Pair | Judged | Demo | CritiqueExample
+Label = Pair | Judged | Demo | CritiqueExample | OutcomeExample
 Example = Label | LoggedPrompt
 AnswerOf = Callable[[str, str, int], str | None]
 """(tenant, completion id, choice) to the text of a stored answer, None when it is not stored."""
@@ -35,8 +36,8 @@ def from_feedback(envelope: Envelope, event: FeedbackRecorded, answer_of: Answer
     """The examples of one piece of feedback; none when it says nothing trainable or its text is missing.
 
     A correction gives two: a pair (correction over original) and a demonstration. A comment beside a bad word is a
-    critique as well. Retractions and feedback on lost
-    turns are the caller's business.
+    critique as well. An outcome of a whole conversation gives none: it is no word on any one answer. Retractions and
+    feedback on lost turns are the caller's business.
     """
     where = _where(envelope, event)
     given = event.feedback
@@ -44,7 +45,7 @@ def from_feedback(envelope: Envelope, event: FeedbackRecorded, answer_of: Answer
         yield _demo(given.messages, given.text, "demonstration", where)
         return
     answer = event.answer
-    if answer is None and event.completion_id is not None and not isinstance(given, Outcome):
+    if answer is None and event.completion_id is not None:
         answer = answer_of(envelope.tenant, event.completion_id, given.choice)
     if not event.messages:
         return
@@ -57,6 +58,9 @@ def from_feedback(envelope: Envelope, event: FeedbackRecorded, answer_of: Answer
             yield _judged(event, answer, "flag", 0.0, where)
         case Comparison() if answer is not None:
             yield from _compared(envelope.tenant, event, given, answer, answer_of, where)
+        case Outcome() if answer is not None:
+            said = {"answer": answer, "name": given.name, "value": given.value}
+            yield OutcomeExample(messages=event.messages, **said, **where._asdict())
         case Correction():
             if answer and answer.strip() != given.text.strip():
                 yield _pair(event, given.text, answer, "correction", where)
@@ -103,6 +107,7 @@ def prompt_of(envelope: Envelope, event: TurnCompleted) -> LoggedPrompt | None:
         token_ids=first.token_ids,
         prompt_token_ids=event.prompt_token_ids,
         redacted=event.redacted is True,
+        temperature=event.sampling.temperature if event.sampling is not None else None,
     )
 
 

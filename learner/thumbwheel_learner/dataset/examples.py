@@ -4,6 +4,7 @@ Defaults are left out of what is written, so that a field added later leaves the
 """
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -59,6 +60,14 @@ class Critique(_Given, frozen=True, kw_only=True, omit_defaults=True):
     text: str
 
 
+class Outcome(_Given, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of the matter after `answer`, by a name of the app's own."""
+
+    answer: str
+    name: str
+    value: bool | float
+
+
 class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A prompt people really sent: what PPO practises on. No label attached."""
 
@@ -79,6 +88,8 @@ class LoggedPrompt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Texts of the other choices, where several were asked for."""
     redacted: bool = False
     """Not what was sent: something was taken out before it was stored."""
+    temperature: float | None = None
+    """At which it was answered."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,6 +103,17 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompts: list[LoggedPrompt]
     counts: dict[str, int]
     critiques: list[Critique] = []
+    outcomes: list[Outcome] = []
+
+
+COOLEST, HOTTEST = 0.3, 1.5
+"""Of comparisons: without chance several answers to a prompt would be one, and further up there is no app."""
+
+
+def usual_temperature(prompts: Sequence[LoggedPrompt]) -> float:
+    """The median temperature of the chats, within bounds; 1 where none is known."""
+    known = [p.temperature for p in prompts if p.temperature is not None]
+    return min(max(median(known), COOLEST), HOTTEST) if known else 1.0
 
 
 def as_sent(prompts: Sequence[LoggedPrompt]) -> list[LoggedPrompt]:

@@ -81,10 +81,9 @@ def _prompts(session: Session, opener: Opener, limit: int) -> list[Sourced]:
 
 
 def _counts(examples: Sequence[Example]) -> dict[str, int]:
-    names = ("pairs", "judged", "demos", "prompts", "thumbs_up", "thumbs_down", "ratings", "flags", "critiques")
-    counts: Counter[str] = Counter(
-        dict.fromkeys((*names, "prompts_redacted", "comparisons", "corrections", "demonstrations"), 0)
-    )
+    names = ("thumbs_up", "thumbs_down", "ratings", "flags", "prompts_redacted")
+    pairs = ("comparisons", "corrections", "demonstrations")
+    counts: Counter[str] = Counter(dict.fromkeys((*SECTION.values(), *names, *pairs), 0))
     for example in examples:
         counts[SECTION[type(example)]] += 1
         match example:

@@ -18,7 +18,7 @@ from thumbwheel import box
 from thumbwheel.box import Secrets
 from thumbwheel.events import now_ms
 from thumbwheel_learner.dataset.derive import Example
-from thumbwheel_learner.dataset.examples import Critique, Demo, Judged, LoggedPrompt, Pair, Snapshot
+from thumbwheel_learner.dataset.examples import Critique, Demo, Judged, LoggedPrompt, Outcome, Pair, Snapshot
 from thumbwheel_learner.dataset.keys import KeySource, ask
 from thumbwheel_learner.errors import LearnerError
 from thumbwheel_learner.files import write_atomically
@@ -29,6 +29,7 @@ SECTION: dict[type[Example], str] = {
     Judged: "judged",
     Demo: "demos",
     Critique: "critiques",
+    Outcome: "outcomes",
     LoggedPrompt: "prompts",
 }
 _TYPE = {name: kind for kind, name in SECTION.items()}
@@ -205,6 +206,7 @@ def _snapshot(header: _Header, examples: Sequence[Example]) -> Snapshot:
         judged=[e for e in examples if isinstance(e, Judged)],
         demos=[e for e in examples if isinstance(e, Demo)],
         critiques=[e for e in examples if isinstance(e, Critique)],
+        outcomes=[e for e in examples if isinstance(e, Outcome)],
         prompts=[e for e in examples if isinstance(e, LoggedPrompt)],
         counts=dict(header.counts),
     )

@@ -12,7 +12,7 @@ import msgspec
 from thumbwheel_learner.dataset.examples import Judged, Messages, Pair, Snapshot
 from thumbwheel_learner.model.tokens import Batch, ChatTokenizer, fit, make_batch
 
-Kind = Literal["thumb", "rating", "flag", "pair"]
+Kind = Literal["thumb", "rating", "flag", "outcome", "pair"]
 L = TypeVar("L", Judged, Pair)
 
 
@@ -39,7 +39,7 @@ class Item:
     kind: Kind
     rows: tuple[Row, ...]
     value: float
-    """thumb: 1 up, 0 down; rating: 1 to 5; flag: 0; pair: P(first preferred), 0.5 for a tie."""
+    """thumb: 1 up, 0 down; rating: 1 to 5; flag: 0; outcome: 1 good, 0 bad; pair: P(first preferred), 0.5 for a tie."""
     user: str
     conversation: str
     created_ms: int
@@ -56,8 +56,12 @@ def prompt_key(messages: Messages) -> str:
     return hashlib.sha256(msgspec.json.encode(messages, order="deterministic")).hexdigest()[:16]
 
 
-def items_of(snapshot: Snapshot, tokens: ChatTokenizer, max_length: int) -> list[Item]:
-    """Every judged answer and every pair, oldest first; each prompt is tokenised once."""
+def items_of(snapshot: Snapshot, tokens: ChatTokenizer, max_length: int, outcomes: Sequence[str] = ()) -> list[Item]:
+    """Every judged answer, every pair, and those outcomes that are named, oldest first; each prompt is tokenised once.
+
+    An outcome that is true is good, with a minus before its name bad. Its name stands for its user, so that a user's
+    bias is that of the outcome: some matters are seldom solved, whatever is said.
+    """
     prompts: dict[str, list[int]] = {}
 
     def row(messages: Messages, key: str, text: str) -> Row:
@@ -71,6 +75,16 @@ def items_of(snapshot: Snapshot, tokens: ChatTokenizer, max_length: int) -> list
         rows = (row(judged.messages, key, judged.answer),)
         item = Item(judged.kind, rows, judged.value, judged.user, judged.conversation_id, judged.created_ms, key)
         items.append(replace(item, random=judged.random_slice, event=judged.event_id))
+    good = {name.removeprefix("-"): not name.startswith("-") for name in outcomes}
+    for came in snapshot.outcomes:
+        if came.name not in good or not isinstance(came.value, bool):
+            continue
+        key = prompt_key(came.messages)
+        rows, value = (row(came.messages, key, came.answer),), float(came.value == good[came.name])
+        user = f"outcome:{came.name}"
+        items.append(
+            Item("outcome", rows, value, user, came.conversation_id, came.created_ms, key, event=came.event_id)
+        )
     for pair in snapshot.pairs:
         key = prompt_key(pair.messages)
         rows = (row(pair.messages, key, pair.chosen), row(pair.messages, key, pair.rejected))
@@ -156,14 +170,14 @@ def split_evidence(snapshot: Snapshot, judge_share: float, *, seed: int = 0) -> 
         return int.from_bytes(digest[:8]) / 2**64 < judge_share
 
     training = _part(snapshot, lambda conversation, _: not to_judge(conversation))
-    shown = (*training.judged, *training.pairs, *training.demos, *training.critiques, *training.prompts)
-    seen = {prompt_key(x.messages) for x in shown}
+    shown = (*training.judged, *training.pairs, *training.demos, *training.critiques, *training.outcomes)
+    seen = {prompt_key(x.messages) for x in (*shown, *training.prompts)}
     judge = _part(snapshot, lambda conversation, messages: to_judge(conversation) and prompt_key(messages) not in seen)
     if crowded:
         return Evidence(training, judge, ("conversation", "prompt"))
     people = {x.user for x in (*training.judged, *training.pairs, *training.demos)}
     judged, pairs = _by_others(judge.judged, people), _by_others(judge.pairs, people)
-    alone = msgspec.structs.replace(judge, judged=judged, pairs=pairs, critiques=[])
+    alone = msgspec.structs.replace(judge, judged=judged, pairs=pairs, critiques=[], outcomes=[])
     strangers = all(x.user not in people for x in judged)
     person = () if not strangers else ("user",) if all(x.user not in people for x in pairs) else ("voter",)
     return Evidence(training, alone, (*person, "conversation", "prompt"))
@@ -193,5 +207,6 @@ def _part(snapshot: Snapshot, keep: Callable[[str, Messages], bool]) -> Snapshot
         judged=[x for x in snapshot.judged if keep(x.conversation_id, x.messages)],
         demos=[x for x in snapshot.demos if keep(x.conversation_id, x.messages)],
         critiques=[x for x in snapshot.critiques if keep(x.conversation_id, x.messages)],
+        outcomes=[x for x in snapshot.outcomes if keep(x.conversation_id, x.messages)],
         prompts=[x for x in snapshot.prompts if keep(x.conversation_id, x.messages)],
     )

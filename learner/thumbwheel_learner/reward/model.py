@@ -82,6 +82,8 @@ class RewardConfig:
     meta_rate: float = 0.0
     """Step towards telling the current policy's answers apart, before each gradient is taken (`meta_step.py`; Dou et
     al. 2024, arXiv:2405.00438); 0 leaves it out."""
+    outcomes: Sequence[str] = ()
+    """Names of yes-or-no outcomes to learn from: good where true, or bad with a minus before the name."""
     trunk_bytes: int = 1 << 30
     """What the frozen blocks below the adapters make of the labels is kept up to this size instead of made anew."""
     held_out: float = 0.15

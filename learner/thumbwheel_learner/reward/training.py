@@ -57,7 +57,8 @@ def train_reward(
     Raises `TooFewLabels` when no label is left to train on.
     """
     started = time.monotonic()
-    items = weighted(items_of(snapshot, model.tokens, config.max_length), weights or {}, stands_for or {})
+    heard = items_of(snapshot, model.tokens, config.max_length, config.outcomes)
+    items = weighted(heard, weights or {}, stands_for or {})
     train, test = split_by_time(items, config.held_out)
     if not train:
         raise TooFewLabels("the snapshot holds no thumb, rating, flag or pair to train on")
@@ -262,7 +263,7 @@ def _losses(
         pair, at = torch.tensor(beaten).T
         margin, preferred = first[:, pair] - scores[:, starts[pair] + at], value[:, pair]
         out = out.index_add(1, pair, -preferred * logsigmoid(margin) - (1 - preferred) * logsigmoid(-margin))
-    binary = torch.tensor([k in ("thumb", "flag") for k in kinds])
+    binary = torch.tensor([k in ("thumb", "flag", "outcome") for k in kinds])
     if bool(binary.any()):
         logits = first[:, binary] + reward.thumb_bias[members, None] + bias[:, binary]
         out[:, binary] = binary_cross_entropy_with_logits(logits, value[:, binary], reduction="none")

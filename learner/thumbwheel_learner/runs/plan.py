@@ -43,7 +43,7 @@ def recipe_of(training: Training) -> Recipe:
     """Defaults with the settings on top."""
     lora = LoraConfig(rank=training.lora_rank, alpha=2 * training.lora_rank)
     reward = replace(
-        RewardConfig(seed=training.seed),
+        RewardConfig(seed=training.seed, outcomes=training.reward_outcomes),
         **_given(
             members=training.reward_members,
             epochs=training.reward_epochs,

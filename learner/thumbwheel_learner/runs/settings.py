@@ -40,6 +40,9 @@ class Training:
     reward_meta_rate: float = 0.0
     """`REWARD_META_RATE`: step of the reward model towards telling the live policy's answers apart, before each
     gradient (MetaRM); 0: off. Costs 600 sampled answers a run, and time."""
+    reward_outcomes: tuple[str, ...] = ()
+    """`REWARD_OUTCOMES`: outcomes of an answer, comma-separated, that the reward model learns from where they are true
+    or false: good when true, or bad with a minus, as in `solved,-escalated`."""
     ppo_learning_rate: float = 0.0
     """`PPO_LEARNING_RATE`: of the policy, at the first iteration."""
     ppo_iterations: int = 0
@@ -113,6 +116,7 @@ def training_from(given: Mapping[str, str]) -> Training:
         reward_learning_rate=number(given, "REWARD_LEARNING_RATE", float, 0.0),
         reward_length_head=number(given, "REWARD_LENGTH_HEAD", float, 0.0),
         reward_meta_rate=number(given, "REWARD_META_RATE", float, 0.0),
+        reward_outcomes=listed(given, "REWARD_OUTCOMES"),
         ppo_learning_rate=number(given, "PPO_LEARNING_RATE", float, 0.0),
         ppo_iterations=number(given, "PPO_ITERATIONS", int, 0),
         ppo_epochs=number(given, "PPO_EPOCHS", int, 0),

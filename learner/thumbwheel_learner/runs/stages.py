@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
-from thumbwheel_learner.dataset.examples import LoggedPrompt, Snapshot, as_sent
+from thumbwheel_learner.dataset.examples import LoggedPrompt, Snapshot, as_sent, usual_temperature
 from thumbwheel_learner.distributed.crew import Crew, Job
 from thumbwheel_learner.distributed.world import GroupBroken
 from thumbwheel_learner.model.policy import PolicyModel
@@ -263,7 +263,8 @@ class Workshop:
         evidence = self.evidence(given)
         (training, _), (judging, weighing) = (self.heard(half, given) for half in (evidence.training, evidence.judge))
         heard = Evidence(training, judging, evidence.disjoint)
-        return Judging(heard, weighing.weights, self.recipe.gate, given.run_folder / "judge"), weighing
+        config = replace(self.recipe.gate, temperature=usual_temperature(given.snapshot.prompts))
+        return Judging(heard, weighing.weights, config, given.run_folder / "judge"), weighing
 
     def publish(self, given: StageInput) -> StageOutcome:
         """Offer the accepted policy under a version of its own."""

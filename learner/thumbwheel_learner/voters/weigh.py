@@ -102,6 +102,7 @@ def without_held(snapshot: Snapshot, weighing: Weighing) -> Snapshot:
         pairs=[x for x in snapshot.pairs if x.user not in out],
         demos=[x for x in snapshot.demos if x.user not in out],
         critiques=[x for x in snapshot.critiques if x.user not in out],
+        outcomes=[x for x in snapshot.outcomes if x.user not in out],
     )
 
 

@@ -11,9 +11,20 @@ from tests.learner_events import feedback, turn
 from tests.learner_fakes import MemoryBus
 
 from thumbwheel.events import Envelope, FeedbackRecorded, ReviewMark, wrap
-from thumbwheel.types import Comparison, Correction, Critique, Demonstration, Flag, Outcome, Rating, Thumb, TurnChoice
+from thumbwheel.types import (
+    Comparison,
+    Correction,
+    Critique,
+    Demonstration,
+    Flag,
+    Outcome,
+    Rating,
+    Sampling,
+    Thumb,
+    TurnChoice,
+)
 from thumbwheel_learner.consume import Consumer
-from thumbwheel_learner.dataset.examples import Snapshot, as_sent
+from thumbwheel_learner.dataset.examples import Snapshot, as_sent, usual_temperature
 from thumbwheel_learner.dataset.freeze import freeze
 from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.dataset.snapshots import SnapshotDamaged, load
@@ -108,13 +119,19 @@ def test_demonstrations_need_no_completion(engine: Engine, tmp_path: Path) -> No
     assert (demo.text, demo.origin, demo.messages) == ("hello", "demonstration", shown.messages)
 
 
-def test_outcomes_teach_nothing_yet(engine: Engine, tmp_path: Path) -> None:
+def test_what_became_of_an_answer_is_kept_and_of_a_whole_conversation_is_not(engine: Engine, tmp_path: Path) -> None:
     outcome = feedback(2, Outcome(name="solved", value=True, completion_id="c-2"))
-    snapshot = snapshot_of(engine, tmp_path, outcome)
-    assert not (snapshot.pairs)
-    assert not (snapshot.judged)
-    assert not (snapshot.demos)
-    assert not (snapshot.critiques)
+    spans = Outcome(name="minutes", value=12.5, conversation_id="conv-3")
+    whole = FeedbackRecorded(
+        feedback_id="o", revision=1, retracted=False, feedback=spans, created_ms=1, conversation_id="conv-3"
+    )
+    snapshot = snapshot_of(engine, tmp_path, outcome, whole)
+    assert [(o.name, o.value, o.answer, o.conversation_id) for o in snapshot.outcomes] == [
+        ("solved", True, "answer 2", "conv-2")
+    ]
+    assert snapshot.counts["outcomes"] == 1
+    assert (snapshot.pairs, snapshot.judged, snapshot.demos, snapshot.critiques) == ([], [], [], [])
+    assert load(tmp_path, snapshot.hash, NoKeys()).snapshot == snapshot
 
 
 def test_critiques_are_kept_and_so_are_comments_beside_a_bad_word(engine: Engine, tmp_path: Path) -> None:
@@ -166,6 +183,18 @@ def test_a_prompt_keeps_every_answer_that_was_asked_for(engine: Engine, tmp_path
     plain, several = freeze(engine, tmp_path, NoKeys()).snapshot.prompts
     assert (plain.answer, plain.other_answers) == ("answer 1", [])
     assert (several.answer, several.other_answers) == ("one", ["two", "three"])
+
+
+def test_a_prompt_knows_at_which_temperature_it_was_answered(engine: Engine, tmp_path: Path) -> None:
+    cool = Sampling(temperature=0.6, top_p=1.0, top_k=0, min_p=0.0, presence_penalty=0.0, frequency_penalty=0.0,
+                    repetition_penalty=1.0, max_tokens=64)  # fmt: skip
+    greedy = replace(cool, temperature=0.0)
+    stored(engine, [wrap(turn(n, sampling=given)) for n, given in enumerate((cool, cool, greedy, None))])
+    prompts = freeze(engine, tmp_path, NoKeys()).snapshot.prompts
+    assert [p.temperature for p in prompts] == [0.6, 0.6, 0.0, None]
+    assert usual_temperature(prompts) == 0.6
+    assert usual_temperature(prompts[2:]) == 0.3, "several answers to a prompt would be one"
+    assert usual_temperature(prompts[3:]) == usual_temperature([]) == 1.0
 
 
 def test_only_complete_chats_give_prompts(engine: Engine, tmp_path: Path) -> None:

@@ -1,10 +1,22 @@
 import random
 from dataclasses import replace as replace_item
+from pathlib import Path
 
 from msgspec.structs import replace
-from tests.learner_models import demo, logged, pair, said, snapshot, thumb
+from tests.learner_models import demo, logged, make_base, pair, said, snapshot, thumb
 
-from thumbwheel_learner.reward.labels import Item, Row, apart_from, mismatched, split_by_time, split_evidence, weighted
+from thumbwheel_learner.dataset.examples import Outcome
+from thumbwheel_learner.model.loading import load_policy
+from thumbwheel_learner.reward.labels import (
+    Item,
+    Row,
+    apart_from,
+    items_of,
+    mismatched,
+    split_by_time,
+    split_evidence,
+    weighted,
+)
 
 
 def item(conversation: str, created_ms: int) -> Item:
@@ -141,3 +153,29 @@ def test_ties_equal_prompts_and_answers_that_may_be_right_in_both_places_make_no
         [preferred("a", [1, 2, 3]), preferred("b", [1, 2, 3, 4])],
     ):
         assert mismatched(items, 2, 64, random.Random(0)) == items
+
+
+def test_outcomes_count_where_they_are_named_and_say_yes_or_no(tmp_path: Path) -> None:
+    tokens = load_policy(make_base(tmp_path / "base")).tokens
+
+    def came(n: int, name: str, value: bool | float) -> Outcome:
+        return Outcome(
+            messages=said("where is my order"),
+            answer="yes",
+            name=name,
+            value=value,
+            user="app",
+            conversation_id=f"c{n}",
+            created_ms=n,
+            event_id=f"o{n}",
+        )
+
+    told = [came(0, "solved", True), came(1, "solved", False), came(2, "escalated", True), came(3, "minutes", 1.0)]
+    data = replace(snapshot(), outcomes=told)
+    assert items_of(data, tokens, 64) == []
+    heard = items_of(data, tokens, 64, ["solved", "-escalated", "minutes"])
+    assert [(i.kind, i.value, i.user, i.event) for i in heard] == [
+        ("outcome", 1.0, "outcome:solved", "o0"),
+        ("outcome", 0.0, "outcome:solved", "o1"),
+        ("outcome", 0.0, "outcome:escalated", "o2"),
+    ]

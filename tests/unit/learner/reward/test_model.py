@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.learner_models import make_base, pair, said, snapshot, thumb
 
-from thumbwheel_learner.dataset.examples import Judged, Snapshot
+from thumbwheel_learner.dataset.examples import Judged, Outcome, Snapshot
 from thumbwheel_learner.measures import auc
 from thumbwheel_learner.model.adapters import BadAdapter
 from thumbwheel_learner.model.loading import load_policy
@@ -23,6 +23,7 @@ CONFIG = RewardConfig(
     members=2, epochs=8, rank=4, batch_tokens=512, learning_rate=5e-3, head_learning_rate=5e-3, likelihood=False
 )
 """Without the base's likelihood: a random base has no opinion worth hearing (see test_likelihood.py)."""
+GIVEN = ("messages", "answer", "conversation_id", "created_ms", "event_id")
 ANSWERS = ["sorry please", "rude no", "thanks refund", "bad now", "yes sorry", "no late", "is good", "the rude"]
 
 
@@ -165,6 +166,20 @@ def test_ordinal_probabilities_sum_to_one_whatever_the_cutpoints() -> None:
     total = sum(torch.exp(-ordinal_nll(scores, torch.full((9,), float(r)), cutpoints)) for r in range(1, 6))
     assert isinstance(total, torch.Tensor)
     assert torch.allclose(total, torch.ones(9), atol=1e-4)
+
+
+def test_outcomes_teach_what_thumbs_do(model: PolicyModel, tmp_path: Path) -> None:
+    outcomes = [
+        Outcome(name="solved", value=v.value > 0, user="app", **{field: getattr(v, field) for field in GIVEN})
+        for v in votes(300, 1)
+    ]
+    data = msgspec.structs.replace(snapshot(), outcomes=outcomes)
+    with pytest.raises(TooFewLabels):
+        train_reward(model, data, CONFIG, tmp_path / "deaf")
+    reward, _ = train_reward(model, data, replace(CONFIG, outcomes=["solved"]), tmp_path / "hears")
+    asked = [model.tokens.prompt_ids(said("where is my order"))] * len(ANSWERS)
+    worth = reward.score(asked, ANSWERS).mean.double().numpy()
+    assert auc(worth, np.array([float(liked(a)) for a in ANSWERS])) > 0.9
 
 
 def test_a_user_who_weighs_little_teaches_little(model: PolicyModel, tmp_path: Path) -> None:

@@ -214,6 +214,13 @@ def test_the_meta_step_hears_the_live_policy_on_prompts_of_the_training_half(
     assert len(sampled[0]) < 40
 
 
+def test_the_gate_samples_as_the_chats_were_sampled(workshop: Workshop, tmp_path: Path) -> None:
+    cool = [replace_struct(logged(n, "where is my order"), temperature=0.7) for n in range(3)]
+    its = given(tmp_path)._replace(snapshot=snapshot(prompts=cool))
+    assert workshop.judging(its)[0].config.temperature == 0.7
+    assert workshop.judging(given(tmp_path))[0].config.temperature == 1.0
+
+
 def test_ppo_without_a_reward_stage_needs_an_earlier_reward_model(workshop: Workshop, tmp_path: Path) -> None:
     assert "include the reward stage" in workshop.ppo(given(tmp_path)).reason
 

@@ -67,6 +67,7 @@ ARMS: Mapping[str, Arm] = {
         "PPO with twice the prompts, half the answers to each",
         ppo={"prompts_per_iteration": 64, "answers_per_prompt": 4},
     ),
+    "ppo-cool": Arm("PPO that practises at a temperature of 0.7", ppo={"temperature": 0.7}),
     "ppo-dear-kl": Arm("PPO with four times the price of KL", ppo={"kl_coef": 0.4}),
 }
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +48,7 @@ class DeskOptions:
     best_of: int = 4
     """Answers among which the best-of-n arm chooses, for each of its answers."""
     temperature: float = 1.0
-    """At which people are answered, PPO samples and every arm is measured."""
+    """At which people are answered and every arm is measured; PPO practises at its own."""
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
@@ -78,9 +78,9 @@ class Desk:
 def open_desk(seed: int, options: DeskOptions, folder: Path) -> Desk:
     """Read the desk from `folder`, or let people chat, vote and correct, and train SFT and the reward model on it."""
     model, recipe = load_policy(weights_dir(), seed=seed), recipe_of(Training(seed=seed))
-    recipe = replace(recipe, ppo=replace(recipe.ppo, temperature=options.temperature))
     people = PeopleSettings(seed=seed)
-    settings = {"seed": seed, "chats": options.chats, "people": asdict(people), "recipe": asdict(recipe)}
+    heard = {"chats": options.chats, "temperature": options.temperature}
+    settings = {"seed": seed, **heard, "people": asdict(people), "recipe": asdict(recipe)}
     settings = msgspec.json.decode(msgspec.json.encode(settings))
     kept = finished(folder / PREPARED, Prepared)
     if kept is not None and kept.settings == settings:

@@ -27,7 +27,7 @@ BATCH = 256
 class Plan(Struct, frozen=True, kw_only=True):
     """What every seed does; lengths in tokens."""
 
-    chats: int = 60
+    chats: int = 80
     """All of them are voted on: so many thumbs."""
     noise: float = 0.25
     """Share of the thumbs that say the opposite of what their giver thinks."""

@@ -1,13 +1,14 @@
 """How good predictions are: discrimination, calibration, and how sure one can be of either."""
 
-# pyright: reportUnknownArgumentType=false
-# (numpy's stubs leave the element type of comparisons open)
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+# (numpy's stubs leave the element type of comparisons open; scipy's are partial)
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -118,15 +119,22 @@ SHIFT_PRECISION = 4.0
 """Of the prior on a calibration's shift, 1 / variance in logits: a model knows its base rate from many more labels."""
 
 
+LAPSE_PRIOR = (3.0, 30.0)
+"""Beta prior of a lapse rate: some 6%, and hardly ever a quarter."""
+MOST_LAPSES = 0.25
+
+
 class Calibration(NamedTuple):
-    """P = sigmoid((logit + shift) / temperature)."""
+    """P = lapse + (1 − 2 · lapse) · sigmoid((logit + shift) / temperature)."""
 
     temperature: float
     shift: float
+    lapse: float = 0.0
+    """Chance of a label that has nothing to do with what it is about."""
 
     def apply(self, logits: Array) -> Array:
         """Probabilities."""
-        return sigmoid((logits + self.shift) / self.temperature)
+        return self.lapse + (1 - 2 * self.lapse) * sigmoid((logits + self.shift) / self.temperature)
 
 
 def fit_calibration(logits: Array, labels: Array) -> Calibration:
@@ -150,6 +158,40 @@ def fit_calibration(logits: Array, labels: Array) -> Calibration:
     losses = (np.logaddexp(0, z) - labels[None, :] * z).sum(axis=1) + SHIFT_PRECISION * moved**2 / 2
     best = int(np.argmin(losses))
     return Calibration(float(grid[best]), float(moved[best] * grid[best]))
+
+
+def fit_with_lapses(logits: Array, labels: Array) -> Calibration:
+    """The same for labels that people give by mistake, too: however sure the model is, some press the other thumb.
+
+    Without a lapse rate a calibrated model can only be less sure of everything (in psychophysics: Wichmann and Hill
+    2001, *The psychometric function I*). Maximum a posteriori by L-BFGS from several starts.
+    """
+    if len(logits) < 2 or labels.min() == labels.max():
+        return Calibration(1.0, 0.0)
+    plain = fit_calibration(logits, labels)
+    alpha, beta = LAPSE_PRIOR
+
+    def surprise(found: Array) -> float:
+        log_temperature, moved, lapse = found
+        up = lapse + (1 - 2 * lapse) * sigmoid(logits / np.exp(log_temperature) + moved)
+        likely = labels * np.log(up) + (1 - labels) * np.log1p(-up)
+        prior = (alpha - 1) * np.log(lapse) + (beta - 1) * np.log1p(-lapse) - SHIFT_PRECISION * moved**2 / 2
+        return -float(likely.sum() + prior)
+
+    ends = [(-np.log(8), np.log(8)), (-8.0, 8.0), (1e-3, MOST_LAPSES)]
+    starts = [
+        (np.clip(np.log(plain.temperature / faster), *ends[0]), plain.shift / plain.temperature, lapse)
+        for faster in (1.0, 2.0, 4.0)
+        for lapse in (0.02, 0.1)
+    ]
+    tried: list[Any] = [minimize(surprise, np.array(start), method="L-BFGS-B", bounds=ends) for start in starts]
+    best: list[float] = min(tried, key=_value).x.tolist()
+    temperature, moved, lapse = float(np.exp(best[0])), best[1], best[2]
+    return Calibration(temperature, moved * temperature, lapse)
+
+
+def _value(tried: Any) -> float:
+    return float(tried.fun)
 
 
 def sigmoid(x: Array) -> Array:

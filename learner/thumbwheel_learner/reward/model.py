@@ -133,6 +133,7 @@ class RewardModel:
         self.cutpoints = nn.Parameter(torch.tensor([-1.5, -0.5, 0.5, 1.5]))
         self.center = torch.zeros(k)
         self.temperature = 1.0
+        self.lapse = 0.0
         self.report: dict[str, Any] = {}
 
     def features(self, batch: Batch, names: tuple[str, ...], below: Tensor | None = None) -> Tensor:
@@ -225,7 +226,8 @@ class RewardModel:
 
     def p_up(self, scores: RewardScores) -> Tensor:
         """[N] calibrated probability that a typical user gives a thumb up."""
-        return torch.sigmoid((scores.mean + self.offset) / self.temperature)
+        meant = torch.sigmoid((scores.mean + self.offset) / self.temperature)
+        return self.lapse + (1 - 2 * self.lapse) * meant
 
     @property
     def offset(self) -> Tensor:
@@ -253,7 +255,8 @@ class RewardModel:
         tensors |= {"likelihood_head": self.likelihood_head, "center": self.center}
         tensors |= {"likelihood_mean": self.scaling.mean, "likelihood_std": self.scaling.std}
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / HEADS)
-        described = {"config": asdict(self.config), "temperature": self.temperature, "report": self.report}
+        calibration = {"temperature": self.temperature, "lapse": self.lapse}
+        described = {"config": asdict(self.config), **calibration, "report": self.report}
         temporary = folder / f".{DESCRIPTION}"
         temporary.write_text(json.dumps(described, indent=2) + "\n")
         temporary.rename(folder / DESCRIPTION)
@@ -284,7 +287,7 @@ def load_reward(model: PolicyModel, folder: Path, *, prefix: str = "reward") -> 
         reward.scaling = Scaling(tensors["likelihood_mean"], tensors["likelihood_std"])
     except (KeyError, RuntimeError) as error:
         raise BadAdapter(f"{folder}: its heads are those of another version of this software: {error}") from error
-    reward.temperature = float(described["temperature"])
+    reward.temperature, reward.lapse = float(described["temperature"]), float(described.get("lapse", 0.0))
     reward.report = described["report"]
     return reward
 

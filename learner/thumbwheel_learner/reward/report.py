@@ -20,7 +20,7 @@ from thumbwheel_learner.measures import (
     confusion,
     correlation,
     ece,
-    fit_calibration,
+    fit_with_lapses,
     reliability,
     sigmoid,
 )
@@ -51,7 +51,7 @@ class RewardReport:
     auc: Estimate
     """Of thumbs (and flags as down)."""
     ece: float
-    """Of calibrated probabilities of a thumb up; temperature and shift cross-fitted in two halves."""
+    """Of calibrated probabilities of a thumb up; calibration cross-fitted in two halves."""
     ece_uncalibrated: float
     calibration: list[dict[str, float]]
     """The reliability diagram behind `ece`: predicted, observed and count per bin."""
@@ -66,6 +66,8 @@ class RewardReport:
     temperature: float
     shift: float
     """What calibration adds to the logits before the temperature."""
+    lapse: float
+    """Share of thumbs that are taken for mistakes."""
     n_train: int
     n_held_out: int
     train_loss: float
@@ -118,6 +120,7 @@ def report_on(
         disagreement=float(scores.std.mean() / mean.std()) if scores and mean.std() > 0 else nan,
         temperature=calibration.temperature,
         shift=calibration.shift,
+        lapse=calibration.lapse,
         n_train=len(train),
         n_held_out=len(test),
         train_loss=train_loss,
@@ -132,5 +135,5 @@ def cross_calibrated(logits: Array, labels: Array) -> tuple[Array, Calibration]:
     probabilities = np.zeros(len(logits))
     for half in (0, 1):
         mine, other = np.arange(len(logits)) % 2 == half, np.arange(len(logits)) % 2 != half
-        probabilities[mine] = fit_calibration(logits[other], labels[other]).apply(logits[mine])
-    return probabilities, fit_calibration(logits, labels)
+        probabilities[mine] = fit_with_lapses(logits[other], labels[other]).apply(logits[mine])
+    return probabilities, fit_with_lapses(logits, labels)

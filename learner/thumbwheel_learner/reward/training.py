@@ -70,7 +70,7 @@ def train_reward(
         reward.center = reward.score_rows(rows).members.mean(dim=0)
     report = report_on(reward, train, test, train_loss=loss, seconds=time.monotonic() - started)
     reward.thumb_bias.data += report.shift
-    reward.temperature, reward.report = report.temperature, report.as_dict()
+    reward.temperature, reward.lapse, reward.report = report.temperature, report.lapse, report.as_dict()
     reward.save(folder)
     return reward, report
 

@@ -78,7 +78,9 @@ def cell(arm: str, seed: int, *, skill: float, warns: bool, rows: int = 400) -> 
         members=members.tolist(),
     )
     moved = msgspec.structs.replace(said, thumbs=[])
-    return Cell(arm=arm, seed=seed, settings={}, temperature=1.0, labels=9, held_out=said, moved=moved, seconds=1.0)
+    return Cell(
+        arm=arm, seed=seed, settings={}, temperature=1.0, lapse=0.0, labels=9, held_out=said, moved=moved, seconds=1.0
+    )
 
 
 def test_figures_know_a_good_reward_from_a_bad_one_and_a_warning_from_noise(tmp_path: Path) -> None:

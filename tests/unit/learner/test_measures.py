@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, precision_recall_fscore_support, roc_auc_score
 
-from thumbwheel_learner.measures import auc, bootstrap, brier, confusion, correlation, ece, fit_calibration, sigmoid
+from thumbwheel_learner.measures import (
+    auc,
+    bootstrap,
+    brier,
+    confusion,
+    correlation,
+    ece,
+    fit_calibration,
+    fit_with_lapses,
+    sigmoid,
+)
 
 RNG = np.random.default_rng(0)
 LABELS = (RNG.random(300) < 0.4).astype(float)
@@ -35,7 +45,7 @@ def test_temperature_undoes_overconfidence() -> None:
     found = fit_calibration(3 * logits, labels)
     assert found.temperature == pytest.approx(3.0, rel=0.1)
     assert found.shift == pytest.approx(0.0, abs=0.2)
-    assert fit_calibration(logits, np.ones(20_000)) == (1.0, 0.0)
+    assert fit_calibration(logits, np.ones(20_000)) == (1.0, 0.0, 0.0)
 
 
 def test_a_shift_mends_the_base_rate_that_a_temperature_alone_would_stretch() -> None:
@@ -47,6 +57,19 @@ def test_a_shift_mends_the_base_rate_that_a_temperature_alone_would_stretch() ->
     assert ece(found.apply(logits), labels) < 0.03 < 0.1 < ece(sigmoid(logits / found.temperature), labels)
     few = fit_calibration(np.zeros(4), np.array([1.0, 1.0, 1.0, 0.0]))
     assert 0 < few.shift / few.temperature < np.log(3)
+
+
+def test_mistaken_labels_bound_how_sure_one_can_be() -> None:
+    logits = np.random.default_rng(0).normal(size=4_000) * 2
+    meant = np.random.default_rng(1).random(4_000) < sigmoid(2 * logits)
+    labels = (meant != (np.random.default_rng(2).random(4_000) < 0.1)).astype(float)
+    found, plain = fit_with_lapses(logits, labels), fit_calibration(logits, labels)
+    assert found.lapse == pytest.approx(0.1, abs=0.02)
+    assert found.temperature == pytest.approx(0.5, rel=0.15)
+    assert ece(found.apply(logits), labels) < 0.02 < ece(plain.apply(logits), labels)
+    few = fit_with_lapses(logits[:20], labels[:20])
+    assert 0.0 < few.lapse < 0.15, "twenty labels cannot tell a mistake from a doubt"
+    assert fit_with_lapses(logits, np.ones(4_000)) == (1.0, 0.0, 0.0)
 
 
 def test_bootstrap_over_clusters_is_wider_than_over_repeats() -> None:

@@ -12,7 +12,7 @@ from tests.learner_models import make_base, said, snapshot, thumb
 from thumbwheel_learner.measures import ece, sigmoid
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.reward.model import RewardConfig, RewardModel, RewardScores
+from thumbwheel_learner.reward.model import RewardConfig, RewardModel, RewardScores, load_reward
 from thumbwheel_learner.reward.report import MIN_CALIBRATION, cross_calibrated
 from thumbwheel_learner.reward.training import train_reward
 
@@ -41,7 +41,7 @@ def test_a_temperature_mends_boasts_and_no_label_calibrates_itself() -> None:
 def test_few_labels_leave_the_logits_alone() -> None:
     logits = np.linspace(-3, 3, MIN_CALIBRATION - 1)
     probabilities, calibration = cross_calibrated(logits, (logits > 0).astype(float))
-    assert calibration == (1.0, 0.0)
+    assert calibration == (1.0, 0.0, 0.0)
     assert np.array_equal(probabilities, sigmoid(logits))
 
 
@@ -56,7 +56,10 @@ def test_temperature_and_shift_are_kept_with_the_model_and_used(model: PolicyMod
     assert float(reward.p_up(held_out).mean()) == pytest.approx(np.mean(up), abs=0.05)
     scores = RewardScores(torch.tensor([2.0]), torch.zeros(1), torch.tensor([[2.0]]))
     offset = float((reward.center + reward.thumb_bias.detach()).mean())
-    assert float(reward.p_up(scores)) == pytest.approx(float(sigmoid(np.array((2.0 + offset) / reward.temperature))))
+    meant = float(sigmoid(np.array((2.0 + offset) / reward.temperature)))
+    assert 0 < reward.lapse == report.lapse
+    assert float(reward.p_up(scores)) == pytest.approx(reward.lapse + (1 - 2 * reward.lapse) * meant)
+    assert load_reward(model, tmp_path / "reward", prefix="again").lapse == pytest.approx(reward.lapse)
 
 
 def test_centring_holds_the_level_that_ratings_alone_would_raise(model: PolicyModel, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     settings: Any
     temperature: float
+    lapse: float
     labels: int
     held_out: Said
     moved: Said
@@ -180,6 +181,7 @@ class Runner:
             seed=seed,
             settings=settings,
             temperature=reward.temperature,
+            lapse=reward.lapse,
             labels=report.n_train,
             held_out=held_out,
             moved=self._on_the_moved(reward),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from thumbwheel_demo.experiments.thumbs_reward.arms import Cell, Said
 from thumbwheel_demo.report.record import Interval
-from thumbwheel_learner.measures import Array, auc, correlation, ece, numbered, sigmoid
+from thumbwheel_learner.measures import Array, Calibration, auc, correlation, ece, numbered, sigmoid
 
 RESAMPLES, SEED = 400, 20_011
 RATIO, CALIBRATION, WARNING, FEWEST = 0.95, 0.05, 0.6, 3_000
@@ -20,14 +20,19 @@ Figure = Callable[["View"], float]
 class View:
     """Some rows of what a model said, as arrays."""
 
-    def __init__(self, said: Said, temperature: float, rows: NDArray[np.intp] | None = None) -> None:
+    def __init__(self, said: Said, calibration: Calibration, rows: NDArray[np.intp] | None = None) -> None:
         at = np.arange(len(said.who)) if rows is None else rows
         self.thumbs: Array = np.array(said.thumbs, dtype=float)[at] if said.thumbs else np.zeros(0)
         self.satisfied: Array = np.array(said.satisfied, dtype=float)[at]
         self.tokens: Array = np.array(said.tokens, dtype=float)[at]
-        self.members: Array = np.array(said.members, dtype=float)[at] / temperature
-        """[N, K] calibrated logits; one temperature, fitted on the model's own held-out labels, never on these."""
+        self.members: Array = np.array(said.members, dtype=float)[at] / calibration.temperature
+        """[N, K] calibrated logits; one calibration, fitted on the model's own held-out labels, never on these."""
         self.mean: Array = self.members.mean(axis=1)
+        self._certain = calibration._replace(temperature=1.0)
+
+    def up(self, logits: Array) -> Array:
+        """P(thumb up), mistakes included."""
+        return self._certain.apply(logits)
 
     def errors(self) -> Array:
         """[N] 1 where the reward takes a satisfied customer for an unsatisfied one, or the other way round."""
@@ -49,9 +54,9 @@ ON_THUMBS: Mapping[str, Figure] = {
     "auc": lambda v: auc(v.mean, v.thumbs),
     "oracle_auc": lambda v: auc(v.satisfied, v.thumbs),
     "auc_of_oracle": lambda v: auc(v.mean, v.thumbs) / auc(v.satisfied, v.thumbs),
-    "ece": lambda v: ece(sigmoid(v.mean), v.thumbs),
+    "ece": lambda v: ece(v.up(v.mean), v.thumbs),
     "single_auc_of_oracle": lambda v: auc(v.members[:, 0], v.thumbs) / auc(v.satisfied, v.thumbs),
-    "single_ece": lambda v: ece(sigmoid(v.members[:, 0]), v.thumbs),
+    "single_ece": lambda v: ece(v.up(v.members[:, 0]), v.thumbs),
     "wrong_thumbs_by_chances": lambda v: auc(sigmoid(v.members).std(axis=1), (v.mean > 0) != (v.thumbs > 0.5)),
 }
 """Against the noisy thumbs themselves."""
@@ -126,11 +131,11 @@ def _arm(mine: Sequence[Cell], baseline: Sequence[Cell]) -> ArmFigures:
         seeds=[c.seed for c in mine],
         labels=float(np.mean([c.labels for c in mine])),
         thumbs=min(len(c.held_out.thumbs) for c in mine),
-        held_out=_redrawn([[(c.held_out, c.temperature)] for c in mine], on_held_out),
-        moved=_redrawn([[(c.moved, c.temperature)] for c in mine], on_moved),
+        held_out=_redrawn([[(c.held_out, _calibration(c))] for c in mine], on_held_out),
+        moved=_redrawn([[(c.moved, _calibration(c))] for c in mine], on_moved),
         less_default={
-            **_redrawn([[(x.held_out, x.temperature) for x in pair] for pair in pairs], on_held_out, "held_out."),
-            **_redrawn([[(x.moved, x.temperature) for x in pair] for pair in pairs], on_moved, "moved."),
+            **_redrawn([[(x.held_out, _calibration(x)) for x in pair] for pair in pairs], on_held_out, "held_out."),
+            **_redrawn([[(x.moved, _calibration(x)) for x in pair] for pair in pairs], on_moved, "moved."),
         }
         if pairs
         else {},
@@ -138,16 +143,21 @@ def _arm(mine: Sequence[Cell], baseline: Sequence[Cell]) -> ArmFigures:
     )
 
 
+def _calibration(cell: Cell) -> Calibration:
+    """Without the shift, which is in the logits already."""
+    return Calibration(cell.temperature, 0.0, cell.lapse)
+
+
 def _redrawn(
-    seeds: Sequence[Sequence[tuple[Said, float]]], figures: Mapping[str, Figure], prefix: str = ""
+    seeds: Sequence[Sequence[tuple[Said, Calibration]]], figures: Mapping[str, Figure], prefix: str = ""
 ) -> dict[str, Interval]:
     """Mean over seeds of each figure, or of its first less its second model's, which said something of the same rows.
 
     95% percentile bootstrap in two stages: seeds, and in each the people (or prompts) with all of their rows.
     """
 
-    def at(models: Sequence[tuple[Said, float]], rows: NDArray[np.intp] | None) -> list[float]:
-        views = [View(said, temperature, rows) for said, temperature in models]
+    def at(models: Sequence[tuple[Said, Calibration]], rows: NDArray[np.intp] | None) -> list[float]:
+        views = [View(said, calibration, rows) for said, calibration in models]
         return [figure(views[0]) - (figure(views[1]) if len(views) > 1 else 0.0) for figure in figures.values()]
 
     means = np.mean([at(models, None) for models in seeds], axis=0)

@@ -166,9 +166,9 @@ def fit_with_lapses(logits: Array, labels: Array) -> Calibration:
     Without a lapse rate a calibrated model can only be less sure of everything (in psychophysics: Wichmann and Hill
     2001, *The psychometric function I*). Maximum a posteriori by L-BFGS from several starts.
     """
-    if len(logits) < 2 or labels.min() == labels.max():
-        return Calibration(1.0, 0.0)
     plain = fit_calibration(logits, labels)
+    if len(logits) < 2 or labels.min() == labels.max():
+        return plain
     alpha, beta = LAPSE_PRIOR
 
     def surprise(found: Array) -> float:

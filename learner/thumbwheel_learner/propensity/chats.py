@@ -39,6 +39,11 @@ class Chats(NamedTuple):
         """[N]"""
         return ~np.isnan(self.up)
 
+    @property
+    def voted_on(self) -> list[LoggedPrompt]:
+        """[V] the answers with a vote."""
+        return [a for a, voted in zip(self.answers, self.voted.tolist(), strict=True) if voted]
+
     def desk(self, believed: Array | None) -> Desk:
         """With P(satisfied) [N] by somebody who has not seen these votes."""
         return Desk(self.features, self.voted, self.up, self.satisfied, believed)

@@ -1,6 +1,5 @@
 """From a snapshot to what each thumb weighs in it."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from thumbwheel_learner.dataset.examples import Snapshot
@@ -48,10 +47,5 @@ def weigh_thumbs(
 
 def _belief(model: PolicyModel, chats: Chats, max_length: int) -> Array:
     tokens = model.tokens
-
-    def read(numbers: Sequence[int]) -> Array:
-        answers = [chats.answers[i] for i in numbers]
-        rows = [Row(*fit(tokens.prompt_ids(a.messages), tokens.answer_ids(a.answer), max_length)) for a in answers]
-        return read_frozen(model, rows)
-
-    return believed(chats, read)
+    rows = [Row(*fit(tokens.prompt_ids(a.messages), tokens.answer_ids(a.answer), max_length)) for a in chats.voted_on]
+    return believed(chats, read_frozen(model, rows))

@@ -14,16 +14,14 @@ from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import READ_TOKENS, by_length
 from thumbwheel_learner.reward.labels import Row, batch_of
 from thumbwheel_learner.reward.likelihood import likelihoods
-
-UPPER = 0.25
-"""Share of the blocks above the lower layer that is read; where the reward model's adapters begin."""
+from thumbwheel_learner.reward.model import RewardConfig, pooled
 
 
 @torch.no_grad()
 def read_frozen(model: PolicyModel, rows: Sequence[Row]) -> Array:
     """[N, F] how likely the answer is, then the state at the end token and the mean over the answer, of the block where
     the reward model's adapters begin and of the last one: what its heads read, without adapters."""
-    lower = model.blocks.above(UPPER)
+    lower = model.blocks.above(RewardConfig.adapted_blocks)
     first_block = lower if model.resumes_at(lower) else 0
 
     def read(group: list[int]) -> Tensor:
@@ -32,13 +30,8 @@ def read_frozen(model: PolicyModel, rows: Sequence[Row]) -> Array:
         below = states_there if first_block else None
         with model.using():
             layers = [states_there, model.hidden(batch, first_block=first_block, below=below)]
-        weights = torch.zeros(batch.ids.shape, device=states_there.device)
-        weights[batch.rows, batch.columns + 1] = 1.0
-        weights = (weights / weights.sum(-1, keepdim=True)).to(states_there.dtype)
         found = [likelihoods(model, batch, first_block, below)]
-        for states in layers:
-            at_end = states[torch.arange(len(group)), batch.last]
-            found += [at_end.float().cpu(), torch.einsum("btd,bt->bd", states, weights).float().cpu()]
+        found += [pooled(states[None].float(), batch, "both")[0].cpu() for states in layers]
         return torch.cat(found, dim=1)
 
     groups = list(by_length([len(row) for row in rows], READ_TOKENS))

@@ -32,6 +32,9 @@ DESCRIPTION, HEADS = "reward.json", "heads.safetensors"
 ALL = slice(None)
 
 
+Pooling = Literal["last", "mean", "both"]
+
+
 @dataclass(frozen=True)
 class RewardConfig:
     """How the reward model is trained."""
@@ -41,7 +44,7 @@ class RewardConfig:
     alpha: int = 16
     adapted_blocks: float = 0.25
     """Upper share of the transformer blocks that carry adapters; the members share one pass through the rest."""
-    pooling: Literal["last", "mean", "both"] = "both"
+    pooling: Pooling = "both"
     """What the head reads: the state at the end token, the mean over the answer, or the two side by side."""
     likelihood: bool = True
     """Whether the heads also read how likely the bare base finds the answer (`likelihood.py`)."""
@@ -141,12 +144,7 @@ class RewardModel:
         with self.model.using(*names):
             hidden = self.model.hidden(batch, repeats=max(1, len(names)), first_block=self.first_block, below=below)
         hidden = hidden.view(max(1, len(names)), *batch.ids.shape, -1).float()
-        parts: list[Tensor] = []
-        if self.config.pooling != "mean":
-            parts.append(hidden[:, torch.arange(len(batch.last)), batch.last])
-        if self.config.pooling != "last":
-            parts.append(_mean_over_answers(hidden, batch))
-        return torch.cat(parts, dim=-1).cpu()
+        return pooled(hidden, batch, self.config.pooling).cpu()
 
     def raw(
         self, rows: Sequence[Row], trunk: Trunk | None = None, members: slice = ALL, known: Tensor | None = None
@@ -260,6 +258,16 @@ class RewardModel:
         temporary = folder / f".{DESCRIPTION}"
         temporary.write_text(json.dumps(described, indent=2) + "\n")
         temporary.rename(folder / DESCRIPTION)
+
+
+def pooled(hidden: Tensor, batch: Batch, pooling: Pooling) -> Tensor:
+    """[K, B, T, D] -> [K, B, D or 2 D], the state at the end token, the mean over the answer, or both in this order."""
+    parts: list[Tensor] = []
+    if pooling != "mean":
+        parts.append(hidden[:, torch.arange(len(batch.last)), batch.last])
+    if pooling != "last":
+        parts.append(_mean_over_answers(hidden, batch))
+    return torch.cat(parts, dim=-1)
 
 
 def _mean_over_answers(hidden: Tensor, batch: Batch) -> Tensor:

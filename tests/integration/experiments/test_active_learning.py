@@ -1,12 +1,17 @@
+import gzip
 import json
+import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.learner_models import make_base, one_thread_inside_operations
 
 from thumbwheel_demo.experiments.active_learning import __main__ as active_learning
 from thumbwheel_demo.experiments.active_learning.__main__ import main
-from thumbwheel_demo.experiments.active_learning.judged_answers import FrozenPolicy, JudgedAnswers
+from thumbwheel_demo.experiments.active_learning.banks import DeskBank, RealBank
+from thumbwheel_demo.experiments.active_learning.judged_answers import LIKELIHOODS, FrozenPolicy, JudgedAnswers
 from thumbwheel_demo.experiments.active_learning.label_curves import ARMS, Arm, Plan, Simulation
 from thumbwheel_demo.experiments.active_learning.label_savings import (
     best_choice,
@@ -26,6 +31,32 @@ def linear_desk(count: int, seed: int, signal: int = 2) -> JudgedAnswers:
     features = np.random.default_rng(seed).normal(size=(2 * count, 6))
     scores = 1 / (1 + np.exp(-2 * features[:, signal]))
     return JudgedAnswers(np.repeat(np.arange(count), 2), features, scores, scores > 0.5)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both files of real preferences in small: thanks are preferred."""
+    folder, rng = tmp_path_factory.mktemp("data"), random.Random(0)
+    words = "order late refund where is my the now".split()
+
+    def said(first: str) -> str:
+        return " ".join([first, *rng.choices(words, k=5)])
+
+    asked = [f"where is order {n}" for n in range(40)]
+    pairs = [
+        (f"\n\nHuman: {a}\n\nAssistant: {said('thanks')}", f"\n\nHuman: {a}\n\nAssistant: {said('no')}") for a in asked
+    ]
+    good = [
+        [{"response": said("thanks" if b else "no"), "beats_reference": b} for b in (True, False, True)] for _ in asked
+    ]
+    lines = {
+        "human_pairs": [{"chosen": chosen, "rejected": rejected} for chosen, rejected in pairs],
+        "judged_responses": [{"instruction": a, "responses": r} for a, r in zip(asked, good, strict=True)],
+    }
+    for name, each in lines.items():
+        with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in each)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +92,8 @@ def test_a_seed_made_with_another_plan_does_not_count(made: Path) -> None:
     said: list[str] = []
     plan = Plan(bank=20, held_out_bank=10, conversations=12, held_out=8, labels=4, batch=4)
     before = (made / "seed-2.json").read_bytes()
-    found = active_learning.run_all([2], plan, made, said.append)
+    opened = partial(active_learning.bank, plan, None, made, made, said.append)
+    found = active_learning.run_all([2], plan, made, opened, said.append)
     assert [line.split(":")[0] for line in said] == ["seed 2"]
     assert len(found[2].curves["random, answers"]) == 2
     assert (made / "seed-2.json").read_bytes() != before
@@ -76,6 +108,40 @@ def test_a_seed_draws_whole_conversations() -> None:
     assert drawn.features.tolist() == desk.features[rows].tolist()
 
 
+def test_a_reward_reads_how_likely_answers_are_only_where_the_plan_says_so() -> None:
+    desk = DeskBank(linear_desk(20, 1), linear_desk(20, 2))
+    widths = [
+        (len(drawn.pool.features.T), len(drawn.held_out.features.T), drawn.plain)
+        for likelihood in (True, False)
+        for drawn in [desk.draw(Plan(likelihood=likelihood), np.random.default_rng(0))]
+    ]
+    assert widths == [(6, 6, LIKELIHOODS), (6 - LIKELIHOODS, 6 - LIKELIHOODS, 0)]
+
+
+def test_what_was_asked_alike_is_not_both_asked_about_and_measured_on() -> None:
+    clusters = np.repeat(np.arange(20), 3)
+    real = RealBank(linear_desk(60, 1), clusters, 0, ARMS)
+    drawn = real.draw(Plan(), np.random.default_rng(0))
+    sides = [set(clusters[np.unique(side.conversations)].tolist()) for side in (drawn.pool, drawn.held_out)]
+    assert not sides[0] & sides[1]
+    assert (len(sides[0]), len(sides[1])) == (15, 5)
+
+
+def test_real_preferences_are_asked_about_as_they_can_be(real: Path, tmp_path: Path) -> None:
+    model = make_base(tmp_path / "base", architecture="gemma3")
+    few = ["--labels", "8", "--batch", "4", "--seeds", "1", "--choosing", "2", "--no-states", "--out", str(tmp_path)]
+    for data in ("human_pairs", "judged_responses"):
+        with one_thread_inside_operations():
+            assert main([*few, "--data", data, "--folder", str(real), "--model", str(model)]) == 0
+    pairs, judged = (
+        json.loads((tmp_path / data / "active_learning.json").read_text())
+        for data in ("human_pairs", "judged_responses")
+    )
+    assert [a["arm"] for a in pairs["measured"]["arms"]] == [arm.name for arm in ARMS if arm.asks == "pairs"]
+    assert [a["arm"] for a in judged["measured"]["arms"]] == [arm.name for arm in ARMS]
+    assert judged["plan"]["noise"] == 0
+
+
 def test_answers_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     desk = linear_desk(5, 1)
     desk.save(tmp_path / "folder" / "answers.npz")
@@ -88,7 +154,14 @@ def test_answers_are_read_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--batch", "3"], ["--labels", "30"], ["--seeds", "1", "--choosing", "1"], ["--seeds", "1,1"]]
+    "options",
+    [
+        ["--batch", "3"],
+        ["--labels", "35"],
+        ["--data", "human_pairs"],
+        ["--seeds", "1", "--choosing", "1"],
+        ["--seeds", "1,1"],
+    ],
 )
 def test_options_that_make_no_sense_are_refused(options: list[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
@@ -105,10 +178,10 @@ def test_the_policy_answers_the_same_for_the_same_seed() -> None:
     assert one.pairs().tolist() == [[0, 1], [2, 3], [4, 5]]
 
 
-@pytest.mark.parametrize("likelihood", [False, True])
-def test_a_linear_desk_is_learned_from_either_kind_of_question(likelihood: bool) -> None:
-    plan = Plan(batch=40, labels=200, likelihood=likelihood, width=6, prior=1.0, noise=0.0)
-    simulation = Simulation(linear_desk(400, 1), linear_desk(200, 2), plan, seed=1)
+@pytest.mark.parametrize("plain", [0, 2])
+def test_a_linear_desk_is_learned_from_either_kind_of_question(plain: int) -> None:
+    plan = Plan(batch=40, labels=200, width=6, prior=1.0, noise=0.0)
+    simulation = Simulation(linear_desk(400, 1), linear_desk(200, 2), plan, 1, plain)
     for arm in ARMS:
         curve = simulation.curve(arm)
         assert len(curve) == len(plan.grid) == 10

@@ -2,7 +2,8 @@
 
 The demo policy answers once; every seed draws conversations and people of its own, who judge, and a linear reward on
 the frozen features is refitted after every batch of labels. An arm is chosen on some seeds and measured on others.
-Written: the answers and a file per seed, which a later call does not make again, and `active_learning.json`.
+With `--data` real preferences take the place of the desk, read by the pretrained model of `--model`. Written: the
+answers and a file per seed, which a later call does not make again, and `active_learning.json`.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from thumbwheel_demo.corpus.model import Split
+from thumbwheel_demo.experiments.active_learning.banks import Bank, DeskBank, real_bank
 from thumbwheel_demo.experiments.active_learning.judged_answers import FrozenPolicy, JudgedAnswers
-from thumbwheel_demo.experiments.active_learning.label_curves import ARMS, Plan, Simulation
+from thumbwheel_demo.experiments.active_learning.label_curves import DESK, Plan, Simulation
 from thumbwheel_demo.experiments.active_learning.label_savings import (
     BAR,
     Curves,
@@ -28,6 +30,7 @@ from thumbwheel_demo.experiments.active_learning.label_savings import (
     savings,
 )
 from thumbwheel_demo.experiments.cells import finished, seeds
+from thumbwheel_demo.experiments.real_rewards.preferences import DATA, FOLDER
 from thumbwheel_demo.report.record import Interval, write_json
 from thumbwheel_demo.report.table import percent
 
@@ -64,6 +67,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", type=Path, default=Path("build/experiments/active_learning"), help="folder of the figures"
     )
+    made.add_argument("--data", choices=(DESK, *DATA), default=plan.data, help=f"who judges, default {plan.data}")
+    made.add_argument("--model", type=Path, help="checkpoint folder of a pretrained model, for real preferences")
+    made.add_argument("--folder", type=Path, default=FOLDER, help=f"of the real preferences, default {FOLDER}")
+    made.add_argument(
+        "--states",
+        action=argparse.BooleanOptionalAction,
+        default=plan.states,
+        help="read real answers with the whole model: a quarter of an hour on one core, once",
+    )
     made.add_argument("--seeds", type=seeds, default=SEEDS, help=f"to measure on, default {SEEDS}")
     made.add_argument("--choosing", type=seeds, default=CHOOSING, help=f"to choose on, default {CHOOSING}")
     made.add_argument("--bank", type=int, default=plan.bank, help="conversations that are answered")
@@ -72,7 +84,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--held-out", type=int, default=plan.held_out, help="of the held-out ones, by every seed")
     made.add_argument("--labels", type=int, default=plan.labels, help="random choice's, to be matched with fewer")
     made.add_argument("--batch", type=int, default=plan.batch, help="labels between two refits, an even number")
-    made.add_argument("--states-only", action="store_true", help="a reward that does not read how likely answers are")
+    made.add_argument(
+        "--likelihood",
+        action=argparse.BooleanOptionalAction,
+        default=plan.likelihood,
+        help="whether the reward reads how likely the policy finds an answer, too",
+    )
+    made.add_argument("--width", type=int, default=plan.width, help="principal components of the features")
     made.add_argument("--prior", type=float, default=plan.prior, help="precision of the weights before the first label")
     return made
 
@@ -82,50 +100,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = parser()
     options = made.parse_args(arguments)
     plan = Plan(
+        data=options.data,
+        states=options.states,
         bank=options.bank,
         held_out_bank=options.held_out_bank,
         conversations=options.conversations,
         held_out=options.held_out,
         labels=options.labels,
         batch=options.batch,
-        likelihood=not options.states_only,
+        likelihood=options.likelihood,
+        width=options.width,
         prior=options.prior,
+        noise=Plan().noise if options.data == DESK else 0.0,
     )
     if plan.batch < 2 or plan.batch % 2 or plan.labels < plan.batch or plan.labels % plan.batch:
         made.error("--batch takes an even number, --labels a multiple of it")
+    if plan.data != DESK and options.model is None:
+        made.error(f"--data {plan.data} needs --model, a folder with a pretrained model")
     every: list[int] = [*options.choosing, *options.seeds]
     if len(set(every)) < len(every):
         made.error("--seeds and --choosing name a seed twice between them")
     console = Console(width=120)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False)
+
+    out: Path = options.out if plan.data == DESK else options.out / plan.data
     try:
-        curves = run_all(every, plan, options.out, lambda text: console.print(text, highlight=False))
+        curves = run_all(every, plan, out, lambda: bank(plan, options.model, options.folder, out, say), say)
     except KeyboardInterrupt:
         console.print("stopped; finished seeds stay and are not run again")
         return 130
     found = findings(curves, plan, options.choosing, options.seeds)
-    write_json(options.out / "active_learning.json", found)
+    write_json(out / "active_learning.json", found)
     print_findings(found, console)
-    console.print(f"figures: {options.out / 'active_learning.json'}", highlight=False)
+    say(f"figures: {out / 'active_learning.json'}")
     return 0
 
 
-def run_all(seeds: Sequence[int], plan: Plan, out: Path, say: Say) -> dict[int, SeedCurves]:
-    """Curves of every seed; what an earlier call made with the same plan is read."""
+def run_all(seeds: Sequence[int], plan: Plan, out: Path, opened: Callable[[], Bank], say: Say) -> dict[int, SeedCurves]:
+    """Curves of every seed, read where an earlier call made them with the same plan; for others a bank is `opened`."""
     done = {seed: found for seed in seeds if (found := _finished(out, seed, plan)) is not None}
     missing = [seed for seed in seeds if seed not in done]
     if done:
         say(f"{len(done)} of {len(seeds)} seeds are already there")
     if not missing:
         return done
-    live = answers("live", plan.bank, plan.answers, out, say)
-    held_out = answers("heldout", plan.held_out_bank, plan.answers, out, say)
+    drawn_from = opened()
     started = time.monotonic()
     for count, seed in enumerate(missing, start=1):
-        done[seed] = run_seed(seed, plan, live, held_out)
+        done[seed] = run_seed(seed, plan, drawn_from)
         write_json(_file(out, seed), done[seed])
         left = (time.monotonic() - started) / count * (len(missing) - count)
         say(f"seed {seed}: {done[seed].seconds:.0f} s, {len(missing) - count} to go, about {left / 60:.0f} min left")
     return done
+
+
+def bank(plan: Plan, model: Path | None, folder: Path, out: Path, say: Say) -> Bank:
+    """Whose judgements the plan asks for; what is slow to make is kept in `out`."""
+    if plan.data == DESK:
+        live = answers("live", plan.bank, plan.answers, out, say)
+        return DeskBank(live, answers("heldout", plan.held_out_bank, plan.answers, out, say))
+    assert model is not None, "the options ask for one"
+    return real_bank(DATA[plan.data](folder), model, out / "features" if plan.states else None)
 
 
 def answers(split: Split, count: int, each: int, out: Path, say: Say) -> JudgedAnswers:
@@ -139,13 +176,12 @@ def answers(split: Split, count: int, each: int, out: Path, say: Say) -> JudgedA
     return JudgedAnswers.load(file)
 
 
-def run_seed(seed: int, plan: Plan, live: JudgedAnswers, held_out: JudgedAnswers) -> SeedCurves:
+def run_seed(seed: int, plan: Plan, bank: Bank) -> SeedCurves:
     """Every arm, on conversations and people of its own."""
     started = time.monotonic()
-    rng = np.random.default_rng([seed, 0])
-    pool, measured = live.some(plan.conversations, rng), held_out.some(plan.held_out, rng)
-    simulation = Simulation(pool, measured, plan, seed)
-    curves = {arm.name: simulation.curve(arm) for arm in ARMS}
+    drawn = bank.draw(plan, np.random.default_rng([seed, 0]))
+    simulation = Simulation(drawn.pool, drawn.held_out, plan, seed, drawn.plain)
+    curves = {arm.name: simulation.curve(arm) for arm in bank.arms}
     return SeedCurves(seed=seed, plan=plan, seconds=time.monotonic() - started, curves=curves)
 
 
@@ -188,7 +224,7 @@ def _needed(ratio: Interval, plan: Plan) -> str:
 
 
 def _by_arm(curves: dict[int, SeedCurves], seeds: Sequence[int]) -> Curves:
-    return {arm.name: [curves[seed].curves[arm.name] for seed in seeds] for arm in ARMS}
+    return {arm: [curves[seed].curves[arm] for seed in seeds] for arm in curves[seeds[0]].curves}
 
 
 def _file(out: Path, seed: int) -> Path:
@@ -197,8 +233,7 @@ def _file(out: Path, seed: int) -> Path:
 
 def _finished(out: Path, seed: int, plan: Plan) -> SeedCurves | None:
     found = finished(_file(out, seed), SeedCurves)
-    fits = found is not None and found.plan == plan and found.curves.keys() == {arm.name for arm in ARMS}
-    return found if fits else None
+    return found if found is not None and found.plan == plan else None
 
 
 if __name__ == "__main__":

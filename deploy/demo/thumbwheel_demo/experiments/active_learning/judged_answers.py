@@ -50,8 +50,11 @@ class JudgedAnswers:
 
     def some(self, count: int, rng: np.random.Generator) -> "JudgedAnswers":
         """`count` conversations at random, whole; all of them if there are no more."""
-        ids = np.unique(self.conversations)
-        rows = np.isin(self.conversations, rng.permutation(ids)[:count])
+        return self.of(rng.permutation(np.unique(self.conversations))[:count])
+
+    def of(self, conversations: NDArray[np.int64]) -> "JudgedAnswers":
+        """Every answer to these."""
+        rows = np.isin(self.conversations, conversations)
         return JudgedAnswers(self.conversations[rows], self.features[rows], self.scores[rows], self.satisfied[rows])
 
     def save(self, file: Path) -> None:

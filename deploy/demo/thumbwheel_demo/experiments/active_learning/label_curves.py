@@ -3,14 +3,14 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (numpy's stubs leave the element type of reductions open)
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from thumbwheel_demo.experiments.active_learning.judged_answers import LIKELIHOODS, JudgedAnswers
+from thumbwheel_demo.experiments.active_learning.judged_answers import JudgedAnswers
 from thumbwheel_demo.experiments.active_learning.linear_reward import Array, Basis, LinearReward, fit
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_learner.questions.acquisition import ACQUISITIONS, Acquisition, Pool, acquire
@@ -35,9 +35,16 @@ class Arm(NamedTuple):
 ARMS = tuple(Arm(acquisition, asks) for asks in COSTS for acquisition in ACQUISITIONS)
 
 
-class Plan(Struct, frozen=True, kw_only=True):
-    """What every seed does; labels are counted as in `COSTS`."""
+DESK = "desk"
 
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What every seed does; labels are counted as in `COSTS`. Banks, answers and conversations are the desk's."""
+
+    data: str = DESK
+    """Who judges: simulated customers, or those of a real data set."""
+    states: bool = True
+    """Whether the answers of a real data set are read by the model's blocks, not by its embeddings alone."""
     bank: int = 1200
     """Conversations that the policy answers once, for all seeds."""
     held_out_bank: int = 400
@@ -48,16 +55,17 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Drawn from the bank by every seed, to be asked about."""
     held_out: int = 300
     """Drawn from the held-out ones by every seed, to measure on."""
-    labels: int = 400
+    labels: int = 100
     """Where random choice is to be matched; every curve goes on to twice as many."""
-    batch: int = 20
+    batch: int = 10
     """Labels between two refits; the first batch is drawn at random."""
-    likelihood: bool = True
+    likelihood: bool = False
     """Whether the reward also reads how likely the policy finds an answer, as the learner's reward model does."""
-    width: int = 96
+    width: int = 192
     """Principal components of the features."""
-    members: int = 16
-    prior: float = 30.0
+    members: int = 256
+    """Drawn from the posterior: with few, their mean is far enough from its own to cost `entropy` what it saves."""
+    prior: float = 20.0
     """Precision of every weight before the first label."""
     noise: float = PeopleSettings.noise
     """Share of the judgements that say the opposite of what their giver thinks."""
@@ -84,9 +92,8 @@ class Questions:
 class Simulation:
     """One seed's answers and people: every arm asks the same people, who say the same whoever asks."""
 
-    def __init__(self, pool: JudgedAnswers, held_out: JudgedAnswers, plan: Plan, seed: int) -> None:
-        plain = LIKELIHOODS if plan.likelihood else 0
-        pool, held_out = (_reading(answers, plan) for answers in (pool, held_out))
+    def __init__(self, pool: JudgedAnswers, held_out: JudgedAnswers, plan: Plan, seed: int, plain: int = 0) -> None:
+        """The first `plain` features stay as they are, the others are reduced."""
         basis = Basis.of(pool.features, plan.width, plain)
         rng = np.random.default_rng(seed)
         self.plan = plan
@@ -148,10 +155,6 @@ class Simulation:
             precision=known.precision,
         )
         return left[batch.positions].tolist()
-
-
-def _reading(answers: JudgedAnswers, plan: Plan) -> JudgedAnswers:
-    return answers if plan.likelihood else replace(answers, features=answers.features[:, LIKELIHOODS:])
 
 
 def _right_order(held_out: JudgedAnswers, basis: Basis) -> Array:

@@ -15,11 +15,10 @@ from rich.console import Console
 
 from thumbwheel_demo.experiments.cells import finished, seeds
 from thumbwheel_demo.experiments.real_rewards import rewards
+from thumbwheel_demo.experiments.real_rewards.features import Features, features_of
 from thumbwheel_demo.experiments.real_rewards.preferences import DATA, FOLDER, Preferences, Question, flat
 from thumbwheel_demo.experiments.real_rewards.report import REWARD, Cell, Summary, summary, write_table
 from thumbwheel_demo.experiments.real_rewards.rewards import Array, Block, Told
-from thumbwheel_demo.experiments.real_rewards.surface import surface
-from thumbwheel_demo.experiments.real_rewards.token_embeddings import TokenEmbeddings
 from thumbwheel_demo.report.figures import forest
 from thumbwheel_demo.report.record import write_json
 from thumbwheel_learner.reward.baselines import bigrams_in
@@ -144,21 +143,15 @@ class Experiment:
     def blocks(self) -> dict[str, list[Block]]:
         """The features of every arm that is made of heads."""
         if not self._blocks:
-            width = HOW[self.name].components
-            counted = Block(surface(self.data.prompts, self.data.answers))
-            embedded = TokenEmbeddings(self._model).features(self.data.prompts, self.data.answers)
-            pretrained = [Block(embedded[:, :-1], width), Block(embedded[:, -1:])]
-            if self._states:
-                pretrained += self._read(width)
-            self._blocks = {"surface": [counted], REWARD: [counted, *pretrained]}
+            kept = self._out / "features" if self._states else None
+            found = features_of(self._questions, self._model, kept)
+            self._blocks = {"surface": [Block(found.surface)], REWARD: _pretrained(found, HOW[self.name].components)}
         return self._blocks
 
-    def _read(self, width: int) -> list[Block]:
-        from thumbwheel_demo.experiments.real_rewards.frozen_features import Reading, read_all
 
-        reading = Reading()
-        read = read_all(self._model, self._questions, reading, self._out / "features")
-        return [Block(states, width) for states in np.split(read, len(reading.layers), axis=1)]
+def _pretrained(found: Features, width: int) -> list[Block]:
+    states = [Block(layer, width) for layer in found.states]
+    return [Block(found.surface), Block(found.embedded, width), Block(found.nearness), *states]
 
 
 def _joined(splits: Sequence[rewards.Split], parts: Sequence[Told]) -> Told:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from thumbwheel_learner.measures import Array
 
 Indices = NDArray[np.intp]
-RANDOM_SHARE = 0.2
+RANDOM_SHARE = 0.1
 """Of a batch, drawn without looking at any score."""
 BANDWIDTH = 0.25
 """In root mean square distances of the pool: a question this far from a taken one keeps 39% of its score."""

@@ -17,12 +17,12 @@ class QuestionSettings:
 
     per_day: int = 0
     """`QUESTIONS_PER_DAY`: questions asked in any 24 hours, at most; 0: nobody is asked anything."""
-    acquisition: Acquisition = "bald"
+    acquisition: Acquisition = "entropy"
     """`QUESTIONS_ACQUISITION`: what makes an answer worth asking about, see docs/algorithms/acquisition.md."""
-    random_share: float = 0.2
+    random_share: float = 0.1
     """`QUESTIONS_RANDOM_SHARE`: of the questions, drawn without looking at any score, from as large a share of the
     conversations that is set aside for them; only what people say of these is an unbiased picture."""
-    compare_share: float = 0.3
+    compare_share: float = 0.1
     """`QUESTIONS_COMPARE_SHARE`: of the chosen questions, which of two answers is better, the second one sampled anew
     from the live policy; the others ask whether an answer is good, or what it should have been."""
     expiry_hours: float = 72.0

@@ -122,6 +122,8 @@ def test_what_was_asked_alike_is_not_both_asked_about_and_measured_on() -> None:
     clusters = np.repeat(np.arange(20), 3)
     real = RealBank(linear_desk(60, 1), clusters, 0, ARMS)
     drawn = real.draw(Plan(), np.random.default_rng(0))
+    assert len(drawn.pool.scores) == 2 * len(set(drawn.pool.conversations.tolist()))
+    assert len(real.draw(Plan(answers=1), np.random.default_rng(0)).pool.scores) == len(drawn.pool.scores) // 2
     sides = [set(clusters[np.unique(side.conversations)].tolist()) for side in (drawn.pool, drawn.held_out)]
     assert not sides[0] & sides[1]
     assert (len(sides[0]), len(sides[1])) == (15, 5)

@@ -145,7 +145,7 @@ def test_a_batch_is_the_same_for_the_same_seed_and_another_for_another(name: Acq
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_a_conversation_is_asked_about_once(name: Acquisition, pairs: bool) -> None:
     asked = pool(pairs=pairs)
-    batch = acquire(asked, name, budget=15, seed=1)
+    batch = acquire(asked, name, budget=15, seed=1, random_share=0.2)
     assert len(batch.positions) == 15
     assert len(set(asked.asked_of[batch.positions].tolist())) == 15
     assert int(batch.random.sum()) == (15 if name == "random" else 3)

@@ -42,7 +42,7 @@ class Desk:
         self.engine, self.reward, self.ring, self.clock = engine, reward, Ring(), Clock()
         self.parrot = Parrot()
         store(engine, [chat(n) for n in range(60)], self.ring)
-        given = QuestionSettings(per_day=10, compare_share=0.0)
+        given = QuestionSettings(per_day=10, acquisition="bald", random_share=0.2, compare_share=0.0)
         self.asking = Asking(engine=engine, keys=self.ring, settings=replace(given, **settings), clock=self.clock)  # type: ignore[arg-type]
 
     def ask(self, seed: int = 0, *, compare: bool = True) -> dict[str, int]:

@@ -54,7 +54,7 @@ class Findings(Struct, frozen=True, kw_only=True):
 
     plan: Plan
     chosen: str
-    """The arm with the fewest labels on the choosing seeds."""
+    """The arm that was best on the choosing seeds."""
     choosing: Savings
     measured: Savings
     schema_version: int = 1

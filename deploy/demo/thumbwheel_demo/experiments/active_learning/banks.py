@@ -73,7 +73,7 @@ class RealBank:
         kinds = rng.permutation(np.unique(self.clusters))
         apart = np.isin(self.clusters, kinds[: len(kinds) // 4])
         pool, held_out = (self.answers.of(np.flatnonzero(here)) for here in (~apart, apart))
-        return Drawn(pool, held_out, self.plain)
+        return Drawn(pool.few(plan.answers, rng), held_out, self.plain)
 
 
 def real_bank(questions: Sequence[Question], model: Path, kept: Path | None) -> RealBank:

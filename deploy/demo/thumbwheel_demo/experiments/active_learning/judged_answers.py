@@ -54,7 +54,17 @@ class JudgedAnswers:
 
     def of(self, conversations: NDArray[np.int64]) -> "JudgedAnswers":
         """Every answer to these."""
-        rows = np.isin(self.conversations, conversations)
+        return self._rows(np.flatnonzero(np.isin(self.conversations, conversations)))
+
+    def few(self, most: int, rng: np.random.Generator) -> "JudgedAnswers":
+        """Of every conversation `most` answers at random, or all that it has."""
+        shuffled = rng.permutation(len(self.conversations))
+        order = shuffled[np.argsort(self.conversations[shuffled], kind="stable")]
+        starts = np.flatnonzero(np.diff(self.conversations[order], prepend=-1))
+        place = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+        return self._rows(np.sort(order[place < most]))
+
+    def _rows(self, rows: NDArray[np.intp]) -> "JudgedAnswers":
         return JudgedAnswers(self.conversations[rows], self.features[rows], self.scores[rows], self.satisfied[rows])
 
     def save(self, file: Path) -> None:

@@ -14,6 +14,7 @@ from thumbwheel_demo.experiments.active_learning.judged_answers import JudgedAns
 from thumbwheel_demo.experiments.active_learning.linear_reward import Array, Basis, LinearReward, fit
 from thumbwheel_demo.people import PeopleSettings
 from thumbwheel_learner.questions.acquisition import ACQUISITIONS, Acquisition, Pool, acquire
+from thumbwheel_learner.questions.selection import RANDOM_SHARE
 
 Asks = Literal["answers", "pairs"]
 COSTS: dict[Asks, int] = {"answers": 1, "pairs": 2}
@@ -50,7 +51,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     held_out_bank: int = 400
     """The same of the held-out split."""
     answers: int = 3
-    """To each of them."""
+    """To each of them; of a real question that has more, every seed draws so many to ask about."""
     conversations: int = 800
     """Drawn from the bank by every seed, to be asked about."""
     held_out: int = 300
@@ -69,7 +70,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Precision of every weight before the first label."""
     noise: float = PeopleSettings.noise
     """Share of the judgements that say the opposite of what their giver thinks."""
-    random_share: float = 0.2
+    random_share: float = RANDOM_SHARE
 
     @property
     def grid(self) -> list[int]:

@@ -111,6 +111,7 @@ def asking_of(
 
 def _ppo(config: PpoConfig, training: Training) -> PpoConfig:
     """Iterations that somebody asks for are made, however few the labels."""
+    config = replace(config, **_given(answers_per_label=training.ppo_answers_per_label))
     if training.ppo_iterations:
         config = replace(config, iterations=training.ppo_iterations, answers_per_label=0.0)
     return replace(

@@ -46,7 +46,9 @@ class Training:
     ppo_learning_rate: float = 0.0
     """`PPO_LEARNING_RATE`: of the policy, at the first iteration."""
     ppo_iterations: int = 0
-    """`PPO_ITERATIONS`: rollout phases of a run; 0: as many as the labels bear, 16 at most."""
+    """`PPO_ITERATIONS`: rollout phases of a run; 0: as many as the labels bear, 48 at most."""
+    ppo_answers_per_label: float = 0.0
+    """`PPO_ANSWERS_PER_LABEL`: answers that a label bears, default 26; time goes with it, and 7 come within two points."""
     ppo_epochs: int = 0
     """`PPO_EPOCHS`: passes over each iteration's answers."""
     ppo_kl_coef: float = 0.0
@@ -119,6 +121,7 @@ def training_from(given: Mapping[str, str]) -> Training:
         reward_outcomes=listed(given, "REWARD_OUTCOMES"),
         ppo_learning_rate=number(given, "PPO_LEARNING_RATE", float, 0.0),
         ppo_iterations=number(given, "PPO_ITERATIONS", int, 0),
+        ppo_answers_per_label=number(given, "PPO_ANSWERS_PER_LABEL", float, 0.0),
         ppo_epochs=number(given, "PPO_EPOCHS", int, 0),
         ppo_kl_coef=number(given, "PPO_KL_COEF", float, 0.0),
         ppo_kl_target=number(given, "PPO_KL_TARGET", float, 0.0),

@@ -79,6 +79,7 @@ def test_stages_come_in_the_order_of_a_run() -> None:
 def test_sizes_left_at_zero_keep_the_algorithms_own_defaults() -> None:
     recipe = recipe_of(read(PPO_ITERATIONS="3", SEED="7").training)
     assert recipe.ppo.iterations == recipe.ppo.within(labels=10).iterations == 3
+    assert recipe_of(read(PPO_ANSWERS_PER_LABEL="2").training).ppo.within(labels=256).iterations == 2
     assert recipe.ppo.prompts_per_iteration == PpoConfig().prompts_per_iteration
     assert (recipe.ppo.seed, recipe.reward.seed, recipe.sft.seed, recipe.gate.seed) == (7, 7, 7, 7)
     assert recipe.gate.judge.seed != recipe.reward.seed

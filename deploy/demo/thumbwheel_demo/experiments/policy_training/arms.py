@@ -62,7 +62,7 @@ ARMS: Mapping[str, Arm] = {
     "ppo-alike": Arm("PPO whose better answers may resemble each other", ppo={"diversity": 0.0}),
     "ppo-last": Arm("PPO that keeps its last policy instead of an average", ppo={"averaged": 0.0}),
     "ppo-epochs": Arm("PPO with three passes over each iteration's answers", ppo={"epochs": 3}),
-    "ppo-long": Arm("PPO with 48 iterations", ppo={"iterations": 48}),
+    "ppo-short": Arm("PPO with 16 iterations", ppo={"iterations": 16}),
     "ppo-wide": Arm(
         "PPO with twice the prompts, half the answers to each",
         ppo={"prompts_per_iteration": 64, "answers_per_prompt": 4},

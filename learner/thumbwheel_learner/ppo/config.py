@@ -17,8 +17,8 @@ class PpoConfig:
     answers_per_label: float = 26.0
     """Answers sampled per label that the reward model was trained on; 0: as many as `iterations` allows.
 
-    A reward model is the sooner overoptimised the fewer labels it knows (Gao et al. 2210.10760). A quarter of this comes
-    within two points of what it gives."""
+    A reward model is the sooner overoptimised the fewer labels it knows (Gao et al. 2210.10760). A quarter of this
+    comes within some two points of what it gives."""
     prompts_per_iteration: int = 32
     answers_per_prompt: int = 8
     """With more than one, each is scored against the mean of the others: what a prompt is worth cancels out."""

@@ -48,7 +48,8 @@ class Training:
     ppo_iterations: int = 0
     """`PPO_ITERATIONS`: rollout phases of a run; 0: as many as the labels bear, 48 at most."""
     ppo_answers_per_label: float = 0.0
-    """`PPO_ANSWERS_PER_LABEL`: answers that a label bears, default 26; time goes with it, and 7 come within two points."""
+    """`PPO_ANSWERS_PER_LABEL`: answers that PPO samples per label, default 26. Its time is in proportion; 7 come
+    within some two points of satisfaction."""
     ppo_epochs: int = 0
     """`PPO_EPOCHS`: passes over each iteration's answers."""
     ppo_kl_coef: float = 0.0

@@ -22,7 +22,7 @@ class QuestionSettings:
     random_share: float = 0.1
     """`QUESTIONS_RANDOM_SHARE`: of the questions, drawn without looking at any score, from as large a share of the
     conversations that is set aside for them; only what people say of these is an unbiased picture."""
-    compare_share: float = 0.1
+    compare_share: float = 0.3
     """`QUESTIONS_COMPARE_SHARE`: of the chosen questions, which of two answers is better, the second one sampled anew
     from the live policy; the others ask whether an answer is good, or what it should have been."""
     expiry_hours: float = 72.0

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from thumbwheel_learner.dataset.examples import Messages
-from thumbwheel_learner.measures import numbered
+from thumbwheel_learner.measures import Calibration, numbered
 from thumbwheel_learner.model.adapters import BadAdapter
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
@@ -224,8 +224,8 @@ class RewardModel:
 
     def p_up(self, scores: RewardScores) -> Tensor:
         """[N] calibrated probability that a typical user gives a thumb up."""
-        meant = torch.sigmoid((scores.mean + self.offset) / self.temperature)
-        return self.lapse + (1 - 2 * self.lapse) * meant
+        calibrated = Calibration(self.temperature, float(self.offset), self.lapse)
+        return torch.from_numpy(calibrated.apply(scores.mean.double().numpy())).float()
 
     @property
     def offset(self) -> Tensor:

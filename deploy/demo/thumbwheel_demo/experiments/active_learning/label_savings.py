@@ -17,6 +17,8 @@ Curves = Mapping[str, Sequence[Sequence[float]]]
 RESAMPLES = 2000
 SEED = 20_011
 BAR = 0.6
+RISING = 0.02
+"""What twice the labels must add to random choice, or there is little left to learn."""
 
 
 class ArmSavings(Struct, frozen=True, kw_only=True):
@@ -47,6 +49,10 @@ class Savings(Struct, frozen=True, kw_only=True):
     rising: Interval
     """What twice the labels add to the baseline's accuracy."""
     arms: list[ArmSavings]
+
+    def of(self, name: str) -> ArmSavings:
+        """One of the arms."""
+        return next(arm for arm in self.arms if arm.arm == name)
 
 
 def isotonic(values: Array) -> Array:

@@ -27,7 +27,7 @@ BATCH = 256
 class Plan(Struct, frozen=True, kw_only=True):
     """What every seed does; lengths in tokens."""
 
-    chats: int = 80
+    chats: int = 60
     """All of them are voted on: so many thumbs."""
     noise: float = 0.25
     """Share of the thumbs that say the opposite of what their giver thinks."""
@@ -38,17 +38,17 @@ class Plan(Struct, frozen=True, kw_only=True):
     pessimism: float = 1.0
     """Standard deviations over the members that the ensemble's score lies below their mean."""
     judgements: int = 2000
-    iterations: int = 48
-    every: int = 4
+    iterations: int = 36
+    every: int = 3
     """Iterations from one measurement to the next."""
     held_out: int = 117
     """Prompts on which gold, proxy and KL are measured, three of each topic."""
     prompts_per_iteration: int = 16
-    answers_per_prompt: int = 4
+    answers_per_prompt: int = 8
     epochs: int = 1
     minibatch_answers: int = 16
-    learning_rate: float = 0.012
-    final_learning_rate: float = 0.5
+    learning_rate: float = 0.008
+    final_learning_rate: float = 1.0
     kl_target: float = PpoConfig.kl_target
     """Of the arms with KL, nats per answer."""
     max_tokens: int = PpoConfig.max_tokens

@@ -30,7 +30,7 @@ class DeskOptions:
 
     chats: int = 1200
     """Of people who vote and correct before PPO."""
-    iterations: int = PpoConfig.iterations
+    iterations: int = 16
     prompts: int = 250
     """Held-out, for the hidden satisfaction."""
     answers: int = 2

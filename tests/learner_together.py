@@ -46,7 +46,7 @@ def train_all(
     from thumbwheel_learner.model.tokens import ChatTokenizer
     from thumbwheel_learner.ppo.train import train_ppo
     from thumbwheel_learner.progress import silent
-    from thumbwheel_learner.reward.model import RewardConfig
+    from thumbwheel_learner.reward.config import RewardConfig
     from thumbwheel_learner.reward.training import train_reward
     from thumbwheel_learner.rollouts.sampler import TransformersSampler
     from thumbwheel_learner.sft import SftConfig, demo_rows, train_sft

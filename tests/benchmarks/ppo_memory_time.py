@@ -38,8 +38,9 @@ from thumbwheel_learner.ppo.estimators import whiten
 from thumbwheel_learner.ppo.experience import observe
 from thumbwheel_learner.ppo.state import POLICY, Experience, PpoRun
 from thumbwheel_learner.ppo.update import draw_minibatches, update
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Row
-from thumbwheel_learner.reward.model import RewardConfig, RewardModel
+from thumbwheel_learner.reward.model import RewardModel
 from thumbwheel_learner.rollouts.engine import Rollout
 
 PROMPT, ANSWER = 96, 64

@@ -31,7 +31,7 @@ from thumbwheel_learner.progress import silent
 from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.board import QuestionBoard
 from thumbwheel_learner.questions.settings import QuestionSettings
-from thumbwheel_learner.reward.model import RewardConfig
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.rollouts.served import ServiceRollouts, service_http
 from thumbwheel_learner.runs.plan import recipe_of
 from thumbwheel_learner.runs.run import Runner, RunPlan

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from thumbwheel_learner.reward.model import RewardConfig
+from thumbwheel_learner.reward.config import RewardConfig
 
 
 @dataclass(frozen=True)

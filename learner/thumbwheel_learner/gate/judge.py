@@ -14,8 +14,9 @@ from thumbwheel_learner.gate.regressions import Part, part
 from thumbwheel_learner.measures import Array, Estimate, numbered
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Evidence, items_of
-from thumbwheel_learner.reward.model import DESCRIPTION, RewardConfig, RewardScores, load_reward
+from thumbwheel_learner.reward.model import DESCRIPTION, RewardScores, load_reward
 from thumbwheel_learner.reward.training import TooFewLabels, train_reward
 from thumbwheel_learner.rollouts.engine import Rollout
 

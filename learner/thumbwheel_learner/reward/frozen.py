@@ -12,9 +12,10 @@ from torch import Tensor
 from thumbwheel_learner.measures import Array
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import READ_TOKENS, by_length
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Row, batch_of
 from thumbwheel_learner.reward.likelihood import likelihoods
-from thumbwheel_learner.reward.model import RewardConfig, pooled
+from thumbwheel_learner.reward.model import pooled
 
 
 @torch.no_grad()

@@ -24,11 +24,12 @@ from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import by_length
 from thumbwheel_learner.model.trunk import Trunk
 from thumbwheel_learner.progress import Progress, silent
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Item, Row, apart_from, items_of, mismatched, split_by_time, weighted
 from thumbwheel_learner.reward.length_head import HeardLength, LengthHead
 from thumbwheel_learner.reward.likelihood import KnownLikelihoods
 from thumbwheel_learner.reward.meta_step import MetaStep
-from thumbwheel_learner.reward.model import ALL, RewardConfig, RewardModel
+from thumbwheel_learner.reward.model import ALL, RewardModel
 from thumbwheel_learner.reward.report import RewardReport, report_on
 
 

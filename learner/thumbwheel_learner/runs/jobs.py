@@ -19,9 +19,10 @@ from thumbwheel_learner.progress import Progress
 from thumbwheel_learner.propensity.votes import Spoken, weigh_thumbs
 from thumbwheel_learner.propensity.weigh import PropensityConfig
 from thumbwheel_learner.refinement.refine import Refined, RefinementConfig, demonstrations_of, refine
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Evidence, Item, Row
 from thumbwheel_learner.reward.meta_step import sample_shifted
-from thumbwheel_learner.reward.model import RewardConfig, load_reward
+from thumbwheel_learner.reward.model import load_reward
 from thumbwheel_learner.reward.report import RewardReport
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.sft import SftConfig, SftReport, train_sft

@@ -16,7 +16,7 @@ from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.known import read_known
 from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.refinement.refine import RefinementConfig
-from thumbwheel_learner.reward.model import RewardConfig
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.rlaif.chat_labeler import ChatLabeler, labeler_http
 from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
 from thumbwheel_learner.rlaif.settings import PRINCIPLE, LabelerSettings

@@ -23,7 +23,7 @@ from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.config import PpoConfig
-from thumbwheel_learner.reward.model import RewardConfig
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.score import NoRewardModel, score_file
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 from thumbwheel_learner.runs.plan import Recipe

@@ -15,7 +15,8 @@ from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import train_ppo
-from thumbwheel_learner.reward.model import RewardConfig, load_reward
+from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.model import load_reward
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 from thumbwheel_learner.sft import SftConfig, train_sft

@@ -6,8 +6,8 @@ from tests.learner_models import logged, make_base, pair, snapshot, thumb
 from thumbwheel_learner.gate.judge import train_judge
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import split_evidence
-from thumbwheel_learner.reward.model import RewardConfig
 
 
 @pytest.fixture(scope="module")

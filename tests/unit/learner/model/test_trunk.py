@@ -10,8 +10,8 @@ from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import make_batch
 from thumbwheel_learner.model.trunk import Trunk
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Row
-from thumbwheel_learner.reward.model import RewardConfig
 from thumbwheel_learner.reward.training import train_reward
 
 ROWS = [Row([2, 5 + n % 9, 4, 3], [7] * (1 + n % 4) + [4]) for n in range(40)]

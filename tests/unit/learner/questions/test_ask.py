@@ -14,7 +14,8 @@ from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.questions.ask import DAY_MS, Asking, Sampling, draw, is_aside
 from thumbwheel_learner.questions.pool import Chat
 from thumbwheel_learner.questions.settings import QuestionSettings
-from thumbwheel_learner.reward.model import RewardConfig, RewardModel
+from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.model import RewardModel
 
 HOUR_MS = 3_600_000
 NOW = 10 * DAY_MS

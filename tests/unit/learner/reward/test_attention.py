@@ -7,7 +7,8 @@ import torch
 from tests.learner_models import ARCHITECTURES, make_base
 
 from thumbwheel_learner.model.loading import load_policy
-from thumbwheel_learner.reward.model import RewardConfig, RewardModel
+from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.model import RewardModel
 
 PROMPTS, ANSWERS = [[2, 6, 7, 4, 3], [2, 9, 4, 3], [2, 8, 4, 3]], [[10, 11, 4], [12, 5, 13, 9, 4], [4]]
 

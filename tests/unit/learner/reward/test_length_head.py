@@ -11,9 +11,10 @@ from tests.learner_models import make_base, said, snapshot, thumb
 from thumbwheel_learner.dataset.examples import Judged
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.length_head import FEWEST, REMEMBERED, HeardLength, LengthHead, pearson
-from thumbwheel_learner.reward.model import ALL, RewardConfig, load_reward
+from thumbwheel_learner.reward.model import ALL, load_reward
 from thumbwheel_learner.reward.training import train_reward
 
 CONFIG = RewardConfig(

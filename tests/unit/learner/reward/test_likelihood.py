@@ -12,9 +12,10 @@ from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import make_batch
 from thumbwheel_learner.model.trunk import Trunk
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.likelihood import KnownLikelihoods, Scaling, likelihoods
-from thumbwheel_learner.reward.model import HEADS, RewardConfig, load_reward
+from thumbwheel_learner.reward.model import HEADS, load_reward
 from thumbwheel_learner.reward.training import train_reward
 
 ROWS = [Row([2, 5 + n % 9, 4, 3], [7 + m for m in range(1 + n % 4)] + [4]) for n in range(20)]

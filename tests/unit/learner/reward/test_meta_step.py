@@ -9,9 +9,10 @@ from tests.learner_models import make_base, said, snapshot, thumb
 
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.meta_step import ANSWERS, PROMPTS, MetaStep, difference, sample_shifted
-from thumbwheel_learner.reward.model import RewardConfig, RewardModel
+from thumbwheel_learner.reward.model import RewardModel
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 

@@ -15,8 +15,9 @@ from thumbwheel_learner.model.adapters import BadAdapter
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.trunk import Trunk
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Item, Row, prompt_key
-from thumbwheel_learner.reward.model import ALL, RewardConfig, RewardModel, load_reward
+from thumbwheel_learner.reward.model import ALL, RewardModel, load_reward
 from thumbwheel_learner.reward.training import TooFewLabels, ordinal_nll, passes_over, train_reward
 
 CONFIG = RewardConfig(

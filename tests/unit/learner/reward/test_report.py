@@ -12,7 +12,8 @@ from tests.learner_models import make_base, said, snapshot, thumb
 from thumbwheel_learner.measures import ece, sigmoid
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.reward.model import RewardConfig, RewardModel, RewardScores, load_reward
+from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.model import RewardModel, RewardScores, load_reward
 from thumbwheel_learner.reward.report import MIN_CALIBRATION, cross_calibrated
 from thumbwheel_learner.reward.training import train_reward
 

@@ -12,7 +12,7 @@ from thumbwheel_learner.distributed.crew import Tools
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.progress import silent
 from thumbwheel_learner.propensity.weigh import PropensityConfig
-from thumbwheel_learner.reward.model import RewardConfig
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.training import TooFewLabels
 from thumbwheel_learner.runs.jobs import learn_reward
 

@@ -24,7 +24,8 @@ from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.progress import silent
 from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.settings import QuestionSettings
-from thumbwheel_learner.reward.model import RewardConfig, RewardModel
+from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.model import RewardModel
 from thumbwheel_learner.rlaif.labeler import LabelerAway
 from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
 from thumbwheel_learner.rollouts.engine import Rollout, RolloutEngine

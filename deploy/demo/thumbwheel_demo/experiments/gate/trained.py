@@ -14,7 +14,8 @@ from thumbwheel_learner.gate.verdict import Verdict
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.train import AnswerScorer, train_ppo
-from thumbwheel_learner.reward.model import DESCRIPTION, RewardConfig, RewardScores, load_reward
+from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.model import DESCRIPTION, RewardScores, load_reward
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.rollouts.engine import RolloutEngine
 from thumbwheel_learner.rollouts.sampler import TransformersSampler

@@ -15,7 +15,8 @@ from thumbwheel_learner.model.adapters import BadAdapter
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.train import AnswerScorer
-from thumbwheel_learner.reward.model import RewardConfig, RewardModel, RewardScores, load_reward
+from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.model import RewardModel, RewardScores, load_reward
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 

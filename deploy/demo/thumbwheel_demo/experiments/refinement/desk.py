@@ -24,7 +24,7 @@ from thumbwheel_learner.refinement.refine import (
     request_ids,
 )
 from thumbwheel_learner.refinement.requests import Request
-from thumbwheel_learner.reward.model import RewardConfig
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.rollouts.engine import Rollout
 from thumbwheel_learner.rollouts.sampler import TransformersSampler

@@ -21,9 +21,10 @@ from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import READ_TOKENS, by_length, fit
 from thumbwheel_learner.model.trunk import Trunk
+from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.likelihood import KnownLikelihoods
-from thumbwheel_learner.reward.model import ALL, RewardConfig, RewardModel
+from thumbwheel_learner.reward.model import ALL, RewardModel
 from thumbwheel_learner.reward.training import train_reward
 
 FAIR: Population = "fair"

@@ -16,7 +16,8 @@ from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.train import train_ppo
-from thumbwheel_learner.reward.model import DESCRIPTION, RewardConfig, RewardModel, load_reward
+from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.model import DESCRIPTION, RewardModel, load_reward
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 

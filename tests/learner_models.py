@@ -49,6 +49,28 @@ def make_base(
     return folder
 
 
+def make_encoder(folder: Path, *, words: Sequence[str] = WORDS, hidden: int = 32) -> Path:
+    """A random BERT that reads the same words, in tokens of its own numbering."""
+    import torch
+    import transformers as t
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = [*SPECIAL, *reversed(words)]
+    _save_tokenizer(folder, vocabulary)
+    torch.manual_seed(1)
+    config = t.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    t.BertModel(config).save_pretrained(folder)
+    return folder
+
+
 def _build(architecture: str, vocabulary: int, hidden: int) -> Any:
     import transformers as t
 

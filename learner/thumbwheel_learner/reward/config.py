@@ -1,10 +1,11 @@
 """How a reward model is built and trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Pooling = Literal["last", "mean", "both"]
+ADAPTERS, FROZEN = "adapters", "frozen"
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,9 @@ class RewardConfig:
     """How the reward model is trained."""
 
     members: int = 2
+    trunk: str = ADAPTERS
+    """What the heads read: the base under an adapter of each member's own (`adapters`), the base as it is (`frozen`),
+    or an encoder, by the folder that transformers loads it from."""
     rank: int = 8
     alpha: int = 16
     adapted_blocks: float = 0.25
@@ -63,3 +67,7 @@ class RewardConfig:
     """What the frozen blocks below the adapters make of the labels is kept up to this size instead of made anew."""
     held_out: float = 0.15
     seed: int = 0
+
+
+HEADS_ALONE: Mapping[str, Any] = {"members": 8, "bootstrap": True, "prior_scale": 1.0}
+"""What suits a trunk that does not learn: heads alone are cheap, and agree unless they are kept from it."""

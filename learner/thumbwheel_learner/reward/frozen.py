@@ -13,9 +13,9 @@ from thumbwheel_learner.measures import Array
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import READ_TOKENS, by_length
 from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.frozen_trunk import BareBase
 from thumbwheel_learner.reward.labels import Row, batch_of
 from thumbwheel_learner.reward.likelihood import likelihoods
-from thumbwheel_learner.reward.model import pooled
 
 
 @torch.no_grad()
@@ -23,17 +23,13 @@ def read_frozen(model: PolicyModel, rows: Sequence[Row]) -> Array:
     """[N, F] how likely the answer is, then the state at the end token and the mean over the answer, of the block where
     the reward model's adapters begin and of the last one: what its heads read, without adapters."""
     lower = model.blocks.above(RewardConfig.adapted_blocks)
-    first_block = lower if model.resumes_at(lower) else 0
+    base = BareBase(model, lower)
 
     def read(group: list[int]) -> Tensor:
-        batch = batch_of([rows[i] for i in group], model.tokens.pad_id)
-        states_there = model.states_below(batch, lower)
-        below = states_there if first_block else None
-        with model.using():
-            layers = [states_there, model.hidden(batch, first_block=first_block, below=below)]
-        found = [likelihoods(model, batch, first_block, below)]
-        found += [pooled(states[None].float(), batch, "both")[0].cpu() for states in layers]
-        return torch.cat(found, dim=1)
+        mine = [rows[i] for i in group]
+        batch = batch_of(mine, model.tokens.pad_id)
+        below = model.states_below(batch, lower) if model.resumes_at(lower) else None
+        return torch.cat([likelihoods(model, batch, lower, below), base.read(mine, batch, below)], dim=1)
 
     groups = list(by_length([len(row) for row in rows], READ_TOKENS))
     parts = model.side_by_side.map(read, groups)

@@ -1,5 +1,7 @@
-"""The reward model: K small adapters with scalar heads on the frozen base; their mean is the reward, their spread the
-uncertainty. How it learns: training.py; every metric and source: docs/algorithms/reward_model.md.
+"""The reward model: K small adapters with scalar heads on the frozen base, or the heads alone; their mean is the
+reward, their spread the uncertainty.
+
+How it learns: training.py; every metric and source: docs/algorithms/reward_model.md.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -20,14 +22,16 @@ from torch import Tensor, nn
 from thumbwheel_learner.dataset.examples import Messages
 from thumbwheel_learner.measures import Calibration, numbered
 from thumbwheel_learner.model.adapters import BadAdapter
-from thumbwheel_learner.model.lora import LoraConfig
+from thumbwheel_learner.model.lora import LoraConfig, UnsuitableModel
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import READ_TOKENS, Batch, by_length, fit
 from thumbwheel_learner.model.trunk import Trunk
 from thumbwheel_learner.reward.attention import answer_attention
-from thumbwheel_learner.reward.config import Pooling, RewardConfig
+from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.frozen_trunk import frozen_trunk
 from thumbwheel_learner.reward.labels import Row, batch_of
 from thumbwheel_learner.reward.likelihood import FEATURES, Scaling, likelihoods
+from thumbwheel_learner.reward.pooling import pooled
 
 DESCRIPTION, HEADS = "reward.json", "heads.safetensors"
 ALL = slice(None)
@@ -60,13 +64,14 @@ class RewardModel:
         """Fresh members; what they say means nothing before training."""
         self.model = model
         self.config = config
-        self.names = tuple(f"{prefix}_{k}" for k in range(config.members))
         self.first_block = model.blocks.above(config.adapted_blocks)
+        self.frozen = frozen_trunk(model, config, self.first_block)
+        self.names = () if self.frozen else tuple(f"{prefix}_{k}" for k in range(config.members))
         for name in self.names:
             model.remove(name)
             model.add(name, LoraConfig(config.rank, config.alpha), first_block=self.first_block)
         generator = torch.Generator().manual_seed(config.seed + 1)
-        width = model.hidden_size * (2 if config.pooling == "both" else 1)
+        width = self.frozen.width if self.frozen else model.hidden_size * (2 if config.pooling == "both" else 1)
         k = config.members
         self.head = nn.Parameter(0.1 * torch.randn(k, width, generator=generator) / width**0.5)
         self.prior = torch.randn(k, width, generator=generator) / width**0.5
@@ -79,8 +84,15 @@ class RewardModel:
         self.lapse = 0.0
         self.report: dict[str, Any] = {}
 
-    def features(self, batch: Batch, names: tuple[str, ...], below: Tensor | None = None) -> Tensor:
-        """[K, N, F] what the heads read, every member in the same forward pass, from the states `below` up if given."""
+    def features(self, rows: Sequence[Row], batch: Batch, members: slice, below: Tensor | None = None) -> Tensor:
+        """[K, N, F] what these members' heads read, from the states `below` up if given."""
+        if self.frozen is None:
+            return self._adapted(batch, self.names[members], below)
+        count = len(range(self.config.members)[members])
+        return self.frozen.read(rows, batch, below).expand(count, -1, -1)
+
+    def _adapted(self, batch: Batch, names: tuple[str, ...], below: Tensor | None) -> Tensor:
+        """[K, N, F] under these adapters, all in the same forward pass; of the bare base for none."""
         with self.model.using(*names):
             hidden = self.model.hidden(batch, repeats=max(1, len(names)), first_block=self.first_block, below=below)
         hidden = hidden.view(max(1, len(names)), *batch.ids.shape, -1).float()
@@ -102,11 +114,12 @@ class RewardModel:
         """
         batch = batch_of(rows, self.model.tokens.pad_id)
         below = trunk.below(rows, batch) if trunk else self._below(batch)
-        features = self.features(batch, self.names[members], below)
+        features = self.features(rows, batch, members, below)
         scores = torch.einsum("knf,kf->kn", features, self.head[members])
         if self.config.prior_scale:
             with torch.no_grad():
-                prior = torch.einsum("nf,kf->kn", self.features(batch, (), below)[0], self.prior[members])
+                plain = features[0] if self.frozen else self._adapted(batch, (), below)[0]
+                prior = torch.einsum("nf,kf->kn", plain, self.prior[members])
             scores = scores + self.config.prior_scale * prior
         if self.config.likelihood:
             known = likelihoods(self.model, batch, self.first_block, below) if known is None else known
@@ -124,7 +137,7 @@ class RewardModel:
         first = np.unique(same, return_index=True)[1]
         groups = list(by_length([len(rows[i]) for i in first], READ_TOKENS))
         scored = self.model.side_by_side.map(lambda group: self.raw([rows[first[i]] for i in group]), groups)
-        unique = torch.zeros(len(first), len(self.names))
+        unique = torch.zeros(len(first), self.config.members)
         for group, scores in zip(groups, scored, strict=True):
             unique[group] = (scores - self.center[:, None]).T
         members = unique[torch.from_numpy(same)]
@@ -137,8 +150,9 @@ class RewardModel:
         groups = list(by_length([len(row) for row in rows], READ_TOKENS))
 
         def read(group: Sequence[int]) -> Tensor:
-            batch = batch_of([rows[i] for i in group], self.model.tokens.pad_id)
-            return self.features(batch, self.names, self._below(batch)).mean(dim=0)
+            mine = [rows[i] for i in group]
+            batch = batch_of(mine, self.model.tokens.pad_id)
+            return self.features(mine, batch, ALL, self._below(batch)).mean(dim=0)
 
         found = self.model.side_by_side.map(read, groups)
         joined = torch.zeros(len(rows), self.head.shape[1])
@@ -158,7 +172,12 @@ class RewardModel:
         return self.score([self.model.tokens.prompt_ids(m) for m in conversations], answers)
 
     def attention(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Per answer (token ids) [A] shares of its tokens: what the score looked at; see `answer_attention`."""
+        """Per answer (token ids) [A] shares of its tokens: what the score looked at; see `answer_attention`.
+
+        Raises `UnsuitableModel` where nothing below the heads was trained to look at anything.
+        """
+        if self.frozen:
+            raise UnsuitableModel("a reward model of heads alone does not say which words it looked at")
         rows = [Row(*fit(p, a, self.config.max_length)) for p, a in zip(prompts, answers, strict=True)]
         return answer_attention(self.model, self.names, self.first_block, rows)
 
@@ -175,6 +194,7 @@ class RewardModel:
     def identity(self) -> str:
         """Digest of everything the scores depend on."""
         digest = hashlib.sha256()
+        digest.update(self.config.trunk.encode())
         for tensor in (self.center, self.head, self.likelihood_head, *self.scaling):
             digest.update(tensor.detach().numpy().tobytes())
         for parameter in (p for name in self.names for p in self.model.parameters(name)):
@@ -189,33 +209,18 @@ class RewardModel:
         return folder
 
     def _save_heads(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         tensors = {"head": self.head, "prior": self.prior, "thumb_bias": self.thumb_bias, "cutpoints": self.cutpoints}
         tensors |= {"likelihood_head": self.likelihood_head, "center": self.center}
         tensors |= {"likelihood_mean": self.scaling.mean, "likelihood_std": self.scaling.std}
+        if self.frozen:
+            tensors |= {"states_mean": self.frozen.scaling.mean, "states_std": self.frozen.scaling.std}
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / HEADS)
         calibration = {"temperature": self.temperature, "lapse": self.lapse}
         described = {"config": asdict(self.config), **calibration, "report": self.report}
         temporary = folder / f".{DESCRIPTION}"
         temporary.write_text(json.dumps(described, indent=2) + "\n")
         temporary.rename(folder / DESCRIPTION)
-
-
-def pooled(hidden: Tensor, batch: Batch, pooling: Pooling) -> Tensor:
-    """[K, B, T, D] -> [K, B, D or 2 D], the state at the end token, the mean over the answer, or both in this order."""
-    parts: list[Tensor] = []
-    if pooling != "mean":
-        parts.append(hidden[:, torch.arange(len(batch.last)), batch.last])
-    if pooling != "last":
-        parts.append(_mean_over_answers(hidden, batch))
-    return torch.cat(parts, dim=-1)
-
-
-def _mean_over_answers(hidden: Tensor, batch: Batch) -> Tensor:
-    """[K, B, T, D] -> [K, B, D], over the tokens of each answer (the columns after the ones that predict them)."""
-    weights = torch.zeros(batch.ids.shape, device=hidden.device)
-    weights[batch.rows, batch.columns + 1] = 1.0
-    weights = weights / weights.sum(-1, keepdim=True)
-    return torch.einsum("kbtd,bt->kbd", hidden, weights)
 
 
 def load_reward(model: PolicyModel, folder: Path, *, prefix: str = "reward") -> RewardModel:
@@ -233,6 +238,8 @@ def load_reward(model: PolicyModel, folder: Path, *, prefix: str = "reward") -> 
                 getattr(reward, name).copy_(tensors[name])
         reward.prior, reward.center = tensors["prior"], tensors["center"]
         reward.scaling = Scaling(tensors["likelihood_mean"], tensors["likelihood_std"])
+        if reward.frozen:
+            reward.frozen.scaling = Scaling(tensors["states_mean"], tensors["states_std"])
     except (KeyError, RuntimeError) as error:
         raise BadAdapter(f"{folder}: its heads are those of another version of this software: {error}") from error
     reward.temperature, reward.lapse = float(described["temperature"]), float(described.get("lapse", 0.0))

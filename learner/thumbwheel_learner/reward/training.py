@@ -125,6 +125,8 @@ def _fit(
             break
     if length:
         reward.thumb_bias.data += length.level()
+    if reward.frozen:
+        reward.frozen.forget()
     return epoch_loss
 
 
@@ -203,10 +205,12 @@ def _optimizer(reward: RewardModel, slow: list[nn.Parameter], fast: list[nn.Para
 
 def _read_once(reward: RewardModel, rows: Sequence[Row], config: RewardConfig) -> tuple[Trunk, KnownLikelihoods | None]:
     """What no step changes: the states below the adapters, and how likely the base finds the answers."""
-    trunk = Trunk(reward.model, reward.first_block, rows, config.trunk_bytes)
+    trunk = Trunk(reward.model, reward.first_block, rows, 0 if reward.frozen else config.trunk_bytes)
     known = KnownLikelihoods(reward.model, rows, trunk, reward.first_block) if config.likelihood else None
     if known:
         reward.scaling = known.scaling()
+    if reward.frozen:
+        reward.frozen.keep(rows)
     return trunk, known
 
 

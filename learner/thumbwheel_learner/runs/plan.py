@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from thumbwheel_learner.dataset.keys import KeySource
 from thumbwheel_learner.gate.config import GateConfig
+from thumbwheel_learner.model.base import resolve_base
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.propensity.weigh import PropensityConfig
@@ -16,7 +17,7 @@ from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.known import read_known
 from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.refinement.refine import RefinementConfig
-from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.config import ADAPTERS, FROZEN, HEADS_ALONE, RewardConfig
 from thumbwheel_learner.rlaif.chat_labeler import ChatLabeler, labeler_http
 from thumbwheel_learner.rlaif.labelling import Labelling, LabellingConfig
 from thumbwheel_learner.rlaif.settings import PRINCIPLE, LabelerSettings
@@ -40,10 +41,10 @@ class Recipe:
 
 
 def recipe_of(training: Training) -> Recipe:
-    """Defaults with the settings on top."""
+    """Defaults with the settings on top; raises `BaseNotFound` for an encoder that is not there."""
     lora = LoraConfig(rank=training.lora_rank, alpha=2 * training.lora_rank)
     reward = replace(
-        RewardConfig(seed=training.seed, outcomes=training.reward_outcomes),
+        _reward(RewardConfig(seed=training.seed, outcomes=training.reward_outcomes), training.reward_trunk),
         **_given(
             members=training.reward_members,
             epochs=training.reward_epochs,
@@ -107,6 +108,14 @@ def asking_of(
     """What asks people; None without a budget. Raises `BadKnownAnswers`."""
     known = read_known(settings.known)
     return Asking(engine=engine, keys=keys, settings=settings, known=known, wake=wake) if settings.per_day else None
+
+
+def _reward(config: RewardConfig, trunk: str) -> RewardConfig:
+    """On that trunk; an encoder is looked for now, not in the middle of the first run. Raises `BaseNotFound`."""
+    if trunk == ADAPTERS:
+        return config
+    found = trunk if trunk == FROZEN else str(resolve_base(trunk, setting="THUMBWHEEL_REWARD_TRUNK"))
+    return replace(config, trunk=found, **HEADS_ALONE)
 
 
 def _ppo(config: PpoConfig, training: Training) -> PpoConfig:

@@ -26,6 +26,9 @@ class Training:
     """`LORA_RANK`: of an adapter that starts from the bare base; later versions keep their parent's."""
     reward_members: int = 0
     """`REWARD_MEMBERS`: models in the reward ensemble."""
+    reward_trunk: str = "adapters"
+    """`REWARD_TRUNK`: what the reward model's heads read. `adapters`: the base, with an adapter of each member's own;
+    `frozen`: the base as it is, trained in seconds and less accurate; else the folder or hub id of an encoder."""
     reward_epochs: int = 0
     """`REWARD_EPOCHS`: passes over the labels, of the reward model and of the judge."""
     sft_epochs: int = 0
@@ -106,6 +109,8 @@ class Training:
 
 def training_from(given: Mapping[str, str]) -> Training:
     """Of the variables without their prefix; raises `BadSetting`."""
+    if given.get("REWARD_TRUNK", Training.reward_trunk) != Training.reward_trunk and "PPO_TOKEN_CREDIT" in given:
+        raise BadSetting(f"{PREFIX}PPO_TOKEN_CREDIT needs {PREFIX}REWARD_TRUNK={Training.reward_trunk}")
     return Training(
         stages=stages_from(given.get("STAGES", ",".join(STAGES)), name=f"{PREFIX}STAGES"),
         min_labels=number(given, "MIN_LABELS", int, Training.min_labels),
@@ -113,6 +118,7 @@ def training_from(given: Mapping[str, str]) -> Training:
         max_prompts=number(given, "MAX_PROMPTS", int, Training.max_prompts),
         lora_rank=number(given, "LORA_RANK", int, Training.lora_rank, lowest=1),
         reward_members=number(given, "REWARD_MEMBERS", int, 0),
+        reward_trunk=given.get("REWARD_TRUNK", Training.reward_trunk),
         reward_epochs=number(given, "REWARD_EPOCHS", int, 0),
         sft_epochs=number(given, "SFT_EPOCHS", int, 0),
         sft_learning_rate=number(given, "SFT_LEARNING_RATE", float, 0.0),

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from tests.learner_models import make_encoder
 
 from thumbwheel_learner.dataset.keys import NoKeys
 from thumbwheel_learner.environment import BadSetting
+from thumbwheel_learner.model.base import BaseNotFound
 from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.questions.settings import QuestionSettings
 from thumbwheel_learner.rlaif.settings import LabelerSettings
@@ -85,6 +87,19 @@ def test_sizes_left_at_zero_keep_the_algorithms_own_defaults() -> None:
     assert recipe.gate.judge.seed != recipe.reward.seed
     assert recipe.ppo.token_credit == 0.0
     assert recipe_of(read(PPO_TOKEN_CREDIT="0.25").training).ppo.token_credit == 0.25
+
+
+def test_a_reward_models_trunk_is_looked_for_at_the_start(tmp_path: Path) -> None:
+    alone = recipe_of(read(REWARD_TRUNK="frozen").training)
+    assert (alone.reward.trunk, alone.reward.members, alone.reward.bootstrap) == ("frozen", 8, True)
+    assert alone.gate.judge.trunk == recipe_of(read().training).reward.trunk == "adapters"
+    assert recipe_of(read(REWARD_TRUNK="frozen", REWARD_MEMBERS="3").training).reward.members == 3
+    encoder = make_encoder(tmp_path / "encoder")
+    assert recipe_of(read(REWARD_TRUNK=str(encoder)).training).reward.trunk == str(encoder.resolve())
+    with pytest.raises(BaseNotFound, match="THUMBWHEEL_REWARD_TRUNK=/no/where"):
+        recipe_of(read(REWARD_TRUNK="/no/where").training)
+    with pytest.raises(BadSetting, match="PPO_TOKEN_CREDIT needs THUMBWHEEL_REWARD_TRUNK=adapters"):
+        read(REWARD_TRUNK="frozen", PPO_TOKEN_CREDIT="0.5")
 
 
 def test_an_operator_adds_prompts_to_the_gates_own(tmp_path: Path) -> None:

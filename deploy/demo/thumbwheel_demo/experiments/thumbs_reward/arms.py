@@ -21,7 +21,7 @@ from thumbwheel_demo.satisfaction import judge
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.model.tokens import READ_TOKENS, by_length, fit
 from thumbwheel_learner.model.trunk import Trunk
-from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.config import FROZEN, HEADS_ALONE, RewardConfig
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.likelihood import KnownLikelihoods
 from thumbwheel_learner.reward.model import ALL, RewardModel
@@ -36,6 +36,7 @@ class Arm:
     """Who votes, and what is set otherwise than by default."""
 
     population: Population
+    trunk: str = RewardConfig.trunk
     members: int = RewardConfig.members
     length_head: float = 0.0
     meta_rate: float = 0.0
@@ -46,6 +47,7 @@ class Arm:
         """The learner's defaults with this arm's settings on top."""
         return replace(
             RewardConfig(seed=seed),
+            trunk=self.trunk,
             members=self.members,
             length_head=self.length_head,
             meta_rate=self.meta_rate,
@@ -60,6 +62,7 @@ ARMS: Mapping[str, Arm] = {
     "meta step": Arm(FAIR, meta_rate=0.1),
     "four members": Arm(FAIR, members=4),
     "four members by user": Arm(FAIR, members=4, bootstrap=True, prior_scale=1.0),
+    "heads alone": Arm(FAIR, trunk=FROZEN, **HEADS_ALONE),
     "impressed": Arm(IMPRESSED),
     "impressed with length head": Arm(IMPRESSED, length_head=1.0),
 }

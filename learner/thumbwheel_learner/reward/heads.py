@@ -1,8 +1,8 @@
 """Heads alone on frozen features: the cheap reward model, for whatever can be computed of an answer beforehand.
 
 Each member is a linear head or a small network plus a fixed random one that it has to overcome (Osband et al. 2018,
-arXiv:1806.03335), trained on its own bootstrap of the groups. Why full members are the default nevertheless, and what
-this one gave: docs/algorithms/reward_model.md.
+arXiv:1806.03335), trained on its own bootstrap of the groups. The learner's reward model on a frozen trunk is another
+one: docs/algorithms/reward_model.md.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

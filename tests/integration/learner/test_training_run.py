@@ -23,7 +23,7 @@ from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.lora import LoraConfig
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.ppo.config import PpoConfig
-from thumbwheel_learner.reward.config import RewardConfig
+from thumbwheel_learner.reward.config import FROZEN, HEADS_ALONE, RewardConfig
 from thumbwheel_learner.reward.score import NoRewardModel, score_file
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
 from thumbwheel_learner.runs.plan import Recipe
@@ -118,7 +118,7 @@ class Desk:
             self.stop_at = None
             raise Stopped("please")
 
-    def workshop(self, model: PolicyModel) -> Workshop:
+    def workshop(self, model: PolicyModel, recipe: Recipe = RECIPE) -> Workshop:
         """The stages on a model that also samples."""
         return Workshop(
             engine=self.engine,
@@ -127,7 +127,7 @@ class Desk:
             model=lambda: model,
             rollouts=lambda _: contextlib.nullcontext(TransformersSampler(model)),
             publisher=Publisher(self.engine, self.bus, store=self.store, key=KEY, promote="auto"),
-            recipe=RECIPE,
+            recipe=recipe,
         )
 
     def runner(self, workshop: Workshop) -> Runner:
@@ -196,3 +196,19 @@ def test_its_reward_model_scores_a_preference_file_it_never_saw(desk: Desk, tmp_
         assert report["models"]["reward_model"]["accuracy"]["mean"] > 0.6
     with pytest.raises(NoRewardModel, match="v99"):
         score_file(settings, file, version="v99")
+
+
+def test_a_reward_of_heads_alone_turns_the_wheel(base: Path, tmp_path: Path) -> None:
+    alone = replace(SMALL, trunk=FROZEN, head_learning_rate=0.02, **HEADS_ALONE)
+    desk, model = Desk(base, tmp_path), load_policy(base)
+    people(desk.engine, model)
+    workshop = desk.workshop(model, replace(RECIPE, reward=alone))
+    row = desk.runner(workshop).start(trigger="now", stages=("reward", "sft", "ppo"))
+    desk.engine.dispose()
+    assert row is not None
+    assert row.state == "published", (row.reason, row.detail)
+    assert row.version is not None
+    _, manifest = read_verified(desk.store, row.version, KEY)
+    assert manifest.reward_model["auc"]["mean"] > 0.5
+    folder = desk.data / "reward_models" / str(manifest.reward_model["id"])
+    assert sorted(file.name for file in folder.iterdir()) == ["heads.safetensors", "reward.json"]

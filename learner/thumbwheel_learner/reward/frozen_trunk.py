@@ -76,14 +76,16 @@ class FrozenTrunk:
         """Let the rows go."""
         self._kept = {}
 
+    def holds(self, rows: Sequence[Row]) -> bool:
+        """Whether all of these very rows are kept."""
+        return all(id(row) in self._kept for row in rows)
+
     @torch.no_grad()
     def read(self, rows: Sequence[Row], batch: Batch, below: Tensor | None) -> Tensor:
         """[N, width] of mean 0 and deviation 1 on the answers that were labelled, bounded."""
-        known = [self._kept.get(id(row)) for row in rows]
-        states = [kept[1] for kept in known if kept is not None]
-        if len(states) < len(rows):
-            return self.scaling.apply(self._reader.read(rows, batch, below))
-        return self.scaling.apply(torch.stack(states))
+        if self.holds(rows):
+            return self.scaling.apply(torch.stack([self._kept[id(row)][1] for row in rows]))
+        return self.scaling.apply(self._reader.read(rows, batch, below))
 
 
 def frozen_trunk(model: PolicyModel, config: RewardConfig, first_block: int) -> FrozenTrunk | None:

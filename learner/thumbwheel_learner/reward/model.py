@@ -113,7 +113,8 @@ class RewardModel:
         what is not given is read anew.
         """
         batch = batch_of(rows, self.model.tokens.pad_id)
-        below = trunk.below(rows, batch) if trunk else self._below(batch)
+        told = self.frozen is not None and self.frozen.holds(rows) and (known is not None or not self.config.likelihood)
+        below = None if told else trunk.below(rows, batch) if trunk else self._below(batch)
         features = self.features(rows, batch, members, below)
         scores = torch.einsum("knf,kf->kn", features, self.head[members])
         if self.config.prior_scale:

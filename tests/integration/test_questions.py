@@ -74,7 +74,7 @@ class Wheel:
         model, nothing = load_policy(base), Any
         recipe = recipe_of(Training(judge_share=0.4))
         reward = RewardConfig(members=2, rank=2, epochs=1, likelihood=False)
-        settings = QuestionSettings(per_day=8, compare_share=0.5)
+        settings = QuestionSettings(per_day=8, random_share=0.2, acquisition="bald", compare_share=0.5)
         workshop = Workshop(
             engine=self.engine,
             data=self.data,

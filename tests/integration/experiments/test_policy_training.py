@@ -139,7 +139,7 @@ def test_the_bar_is_met_only_above_both_baselines(best: float, passed: bool) -> 
 
 
 def test_the_experiment_runs_tiny_and_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tiny = ["--seeds", "1", "--chats", "60", "--prompts", "4", "--answers", "2", "--best-of", "2"]
+    tiny = ["--seeds", "1", "--temperature", "1", "--chats", "60", "--prompts", "4", "--answers", "2", "--best-of", "2"]
     tiny += ["--out", str(tmp_path)]
     assert main([*tiny, "--arms", "base,sft,best-of-n"]) == 1
     assert "reward AUC" in capsys.readouterr().out

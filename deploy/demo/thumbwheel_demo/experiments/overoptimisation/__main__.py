@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     made.add_argument("--out", type=Path, default=Path("build/experiments/overoptimisation"), help="folder of it all")
-    made.add_argument("--seeds", type=seeds, default="1-5", help="each has people and a reward model of its own")
+    made.add_argument("--seeds", type=seeds, default="6-10", help="each has people and a reward model of its own")
     made.add_argument("--arms", default=";".join(ARMS), help="separated by semicolons; the figures need all of them")
     for field in msgspec.structs.fields(Plan):
         name, default = "--" + field.name.replace("_", "-"), field.default

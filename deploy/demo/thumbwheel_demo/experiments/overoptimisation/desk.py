@@ -39,7 +39,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     pessimism: float = 1.0
     """Standard deviations over the members that the ensemble's score lies below their mean."""
     judgements: int = 2000
-    iterations: int = 36
+    iterations: int = 48
     every: int = 3
     """Iterations from one measurement to the next."""
     held_out: int = 117
@@ -48,7 +48,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     answers_per_prompt: int = 8
     epochs: int = 1
     minibatch_answers: int = 16
-    learning_rate: float = 0.008
+    learning_rate: float = 0.012
     final_learning_rate: float = 1.0
     kl_target: float = PpoConfig.kl_target
     """Of the arms with KL, nats per answer."""

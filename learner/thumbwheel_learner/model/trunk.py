@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.model.tokens import READ_TOKENS, Batch, by_length
+from thumbwheel_learner.model.reading import read_rows
+from thumbwheel_learner.model.tokens import Batch
 from thumbwheel_learner.reward.labels import Row, batch_of
 
 
@@ -21,16 +22,12 @@ class Trunk:
         token = model.hidden_size * model.base.dtype.itemsize
         fitting = [row for row in rows if (limit := limit - len(row) * token) >= 0]
 
-        def read(group: list[int]) -> list[Tensor]:
-            mine = [fitting[i] for i in group]
-            batch = batch_of(mine, model.tokens.pad_id)
-            states = model.states_below(batch, first_block)
-            return [its[: len(row)].clone() for row, its in zip(mine, states, strict=True)]
+        def read(some: list[Row]) -> list[Tensor]:
+            states = model.states_below(batch_of(some, model.tokens.pad_id), first_block)
+            return [its[: len(row)].clone() for row, its in zip(some, states, strict=True)]
 
-        groups = list(by_length([len(row) for row in fitting], READ_TOKENS))
-        for group, states in zip(groups, model.side_by_side.map(read, groups), strict=True):
-            for i, its in zip(group, states, strict=True):
-                self._kept[id(fitting[i])] = (fitting[i], its)
+        found = read_rows(model, fitting, read)
+        self._kept = {id(row): (row, its) for row, its in zip(fitting, found, strict=True)}
 
     def holds(self, rows: Sequence[Row]) -> bool:
         """Whether all of these very rows are kept."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thumbwheel_learner.measures import Array
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.model.tokens import READ_TOKENS, by_length
+from thumbwheel_learner.model.reading import read_rows
 from thumbwheel_learner.reward.config import RewardConfig
 from thumbwheel_learner.reward.frozen_trunk import BareBase
 from thumbwheel_learner.reward.labels import Row, batch_of
@@ -25,15 +25,11 @@ def read_frozen(model: PolicyModel, rows: Sequence[Row]) -> Array:
     lower = model.blocks.above(RewardConfig.adapted_blocks)
     base = BareBase(model, lower)
 
-    def read(group: list[int]) -> Tensor:
-        mine = [rows[i] for i in group]
-        batch = batch_of(mine, model.tokens.pad_id)
+    def read(some: list[Row]) -> list[Tensor]:
+        batch = batch_of(some, model.tokens.pad_id)
         below = model.states_below(batch, lower) if model.resumes_at(lower) else None
-        return torch.cat([likelihoods(model, batch, lower, below), base.read(mine, batch, below)], dim=1)
+        return list(torch.cat([likelihoods(model, batch, lower, below), base.read(some, batch, below)], dim=1))
 
-    groups = list(by_length([len(row) for row in rows], READ_TOKENS))
-    parts = model.side_by_side.map(read, groups)
-    out = torch.zeros(len(rows), parts[0].shape[1] if parts else 0)
-    for group, features in zip(groups, parts, strict=True):
-        out[group] = features
+    found = read_rows(model, rows, read)
+    out = torch.stack(found) if found else torch.zeros(0, 0)
     return cast(Any, out).double().numpy()

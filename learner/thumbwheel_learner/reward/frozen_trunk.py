@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.model.tokens import READ_TOKENS, Batch, by_length
+from thumbwheel_learner.model.reading import read_rows
+from thumbwheel_learner.model.tokens import Batch
 from thumbwheel_learner.reward.config import ADAPTERS, FROZEN, RewardConfig
 from thumbwheel_learner.reward.encoder import Encoder
 from thumbwheel_learner.reward.labels import Row, batch_of
@@ -62,13 +63,11 @@ class FrozenTrunk:
     def keep(self, rows: Sequence[Row]) -> None:
         """Read these once, batched by length, side by side; what is usual among them sets the scale."""
 
-        def read(group: list[int]) -> Tensor:
-            mine = [rows[i] for i in group]
-            return self._reader.read(mine, batch_of(mine, self._model.tokens.pad_id), None)
+        def read(some: list[Row]) -> list[Tensor]:
+            return list(self._reader.read(some, batch_of(some, self._model.tokens.pad_id), None))
 
-        groups = list(by_length([len(row) for row in rows], READ_TOKENS))
-        for group, found in zip(groups, self._model.side_by_side.map(read, groups), strict=True):
-            self._kept |= {id(rows[i]): (rows[i], states) for i, states in zip(group, found, strict=True)}
+        found = read_rows(self._model, rows, read)
+        self._kept = {id(row): (row, states) for row, states in zip(rows, found, strict=True)}
         states = torch.stack([kept for _, kept in self._kept.values()])
         self.scaling = Scaling(states.mean(dim=0), states.std(dim=0, correction=0).clamp(min=1e-3))
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.model.tokens import READ_TOKENS, Batch, by_length
+from thumbwheel_learner.model.reading import read_rows
+from thumbwheel_learner.model.tokens import Batch
 from thumbwheel_learner.model.trunk import Trunk
 from thumbwheel_learner.reward.labels import Row, batch_of
 
@@ -53,16 +54,13 @@ class KnownLikelihoods:
     def __init__(self, model: PolicyModel, rows: Sequence[Row], trunk: Trunk, first_block: int) -> None:
         """Read all rows, batched by length, side by side, from `first_block` up where the trunk holds them."""
 
-        def read(group: list[int]) -> Tensor:
-            mine = [rows[i] for i in group]
-            batch = batch_of(mine, model.tokens.pad_id)
-            below = trunk.below(mine, batch) if trunk.holds(mine) else None
-            return likelihoods(model, batch, first_block, below)
+        def read(some: list[Row]) -> list[Tensor]:
+            batch = batch_of(some, model.tokens.pad_id)
+            below = trunk.below(some, batch) if trunk.holds(some) else None
+            return list(likelihoods(model, batch, first_block, below))
 
-        groups = list(by_length([len(row) for row in rows], READ_TOKENS))
-        self._known: dict[int, tuple[Row, Tensor]] = {}
-        for group, found in zip(groups, model.side_by_side.map(read, groups), strict=True):
-            self._known |= {id(rows[i]): (rows[i], values) for i, values in zip(group, found, strict=True)}
+        found = read_rows(model, rows, read)
+        self._known = {id(row): (row, values) for row, values in zip(rows, found, strict=True)}
 
     def of(self, rows: Sequence[Row]) -> Tensor:
         """[N, 2]"""

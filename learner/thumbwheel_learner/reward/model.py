@@ -24,7 +24,8 @@ from thumbwheel_learner.measures import Calibration, numbered
 from thumbwheel_learner.model.adapters import BadAdapter
 from thumbwheel_learner.model.lora import LoraConfig, UnsuitableModel
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.model.tokens import READ_TOKENS, Batch, by_length, fit
+from thumbwheel_learner.model.reading import read_rows
+from thumbwheel_learner.model.tokens import Batch, fit
 from thumbwheel_learner.model.trunk import Trunk
 from thumbwheel_learner.reward.attention import answer_attention
 from thumbwheel_learner.reward.config import RewardConfig
@@ -131,35 +132,30 @@ class RewardModel:
         """What all passes share: the frozen blocks below the adapters, if this model can be entered above them."""
         return self.model.states_below(batch, self.first_block) if self.model.resumes_at(self.first_block) else None
 
+    def _centred(self, rows: Sequence[Row]) -> list[Tensor]:
+        """[K] of every row."""
+        return list((self.raw(rows) - self.center[:, None]).T)
+
     @torch.no_grad()
     def score_rows(self, rows: Sequence[Row]) -> RewardScores:
         """Score token rows, batched by length; what comes several times is read once."""
         same = numbered((tuple(row.prompt), tuple(row.answer)) for row in rows)
         first = np.unique(same, return_index=True)[1]
-        groups = list(by_length([len(rows[i]) for i in first], READ_TOKENS))
-        scored = self.model.side_by_side.map(lambda group: self.raw([rows[first[i]] for i in group]), groups)
-        unique = torch.zeros(len(first), self.config.members)
-        for group, scores in zip(groups, scored, strict=True):
-            unique[group] = (scores - self.center[:, None]).T
-        members = unique[torch.from_numpy(same)]
+        scored = read_rows(self.model, [rows[i] for i in first], self._centred)
+        members = torch.stack([scored[i] for i in same]) if scored else torch.zeros(0, self.config.members)
         spread = members.std(dim=1, correction=0)
         return RewardScores(members.mean(dim=1), spread, members)
 
     @torch.no_grad()
     def vectors(self, rows: Sequence[Row]) -> Tensor:
         """[N, F] what the heads read, the members' mean: by this the learner's questions are told apart."""
-        groups = list(by_length([len(row) for row in rows], READ_TOKENS))
 
-        def read(group: Sequence[int]) -> Tensor:
-            mine = [rows[i] for i in group]
-            batch = batch_of(mine, self.model.tokens.pad_id)
-            return self.features(mine, batch, ALL, self._below(batch)).mean(dim=0)
+        def read(some: Sequence[Row]) -> list[Tensor]:
+            batch = batch_of(some, self.model.tokens.pad_id)
+            return list(self.features(some, batch, ALL, self._below(batch)).mean(dim=0))
 
-        found = self.model.side_by_side.map(read, groups)
-        joined = torch.zeros(len(rows), self.head.shape[1])
-        for group, vectors in zip(groups, found, strict=True):
-            joined[group] = vectors
-        return joined
+        found = read_rows(self.model, rows, read)
+        return torch.stack(found) if found else torch.zeros(0, self.head.shape[1])
 
     def score(self, prompts: Sequence[Sequence[int]], answers: Sequence[str]) -> RewardScores:
         """Score answer texts after prompt ids, each closed with the end-of-turn token as in training."""

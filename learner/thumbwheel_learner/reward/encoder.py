@@ -44,13 +44,21 @@ class Encoder:
         self._limit = min(max_length, longest - 2)
         """Two positions less than there are: some models begin to count at two."""
         self.width = 2 * int(model.config.get_text_config().hidden_size)
+        self._tokenizer.truncation_side = "left"
+        self._in_tokens([("", "")])  # a fast tokenizer sets itself up at its first call, which no two threads may make
 
     @torch.no_grad()
     def read(self, rows: Sequence[Row], batch: Batch, below: Tensor | None) -> Tensor:
         """[N, width] mean over the prompt's tokens, mean over the answer's; see `frozen_trunk.Reader`."""
-        texts = [[self._tokens.decode(ids) for ids in (row.prompt, row.answer)] for row in rows]
-        self._tokenizer.truncation_side = "left"
-        read = self._tokenizer(
+        read = self._in_tokens([(self._tokens.decode(row.prompt), self._tokens.decode(row.answer)) for row in rows])
+        sides = [[-1 if s is None else s for s in read.sequence_ids(n)] for n in range(len(rows))]
+        states = self._encoder(**read.to(self._device)).last_hidden_state.float().cpu()
+        of = torch.tensor(sides)
+        return torch.cat([_mean(states, of == side) for side in (PROMPT, ANSWER)], dim=1)
+
+    def _in_tokens(self, texts: Sequence[tuple[str, str]]) -> Any:
+        """Prompts with their answers; the beginning of what is too long is left out."""
+        return self._tokenizer(
             [prompt for prompt, _ in texts],
             [answer for _, answer in texts],
             truncation="longest_first",
@@ -58,10 +66,6 @@ class Encoder:
             padding=True,
             return_tensors="pt",
         )
-        sides = [[-1 if s is None else s for s in read.sequence_ids(n)] for n in range(len(rows))]
-        states = self._encoder(**read.to(self._device)).last_hidden_state.float().cpu()
-        of = torch.tensor(sides)
-        return torch.cat([_mean(states, of == side) for side in (PROMPT, ANSWER)], dim=1)
 
 
 def _mean(states: Tensor, mask: Tensor) -> Tensor:

@@ -215,7 +215,8 @@ def print_findings(found: Findings, console: Console) -> None:
     needed = _needed(measured.of(found.chosen).ratio, found.plan)
     console.print(
         f"chosen on seeds {found.choosing.seeds}: {found.chosen}, {needed}; "
-        f"wanted at most {BAR:.0%} while random still rises by {RISING:.0%}: {'met' if found.passed else 'missed'}",
+        f"wanted at most {BAR:.0%} while random still rises by {100 * RISING:.0f} points: "
+        f"{'met' if found.passed else 'missed'}",
         highlight=False,
     )
 

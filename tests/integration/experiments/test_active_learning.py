@@ -1,11 +1,10 @@
-import gzip
 import json
-import random
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.integration.experiments.real_preferences import write_preferences
 from tests.learner_models import make_base, one_thread_inside_operations
 
 from thumbwheel_demo.experiments.active_learning import __main__ as active_learning
@@ -35,28 +34,7 @@ def linear_desk(count: int, seed: int, signal: int = 2) -> JudgedAnswers:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both files of real preferences in small: thanks are preferred."""
-    folder, rng = tmp_path_factory.mktemp("data"), random.Random(0)
-    words = "order late refund where is my the now".split()
-
-    def said(first: str) -> str:
-        return " ".join([first, *rng.choices(words, k=5)])
-
-    asked = [f"where is order {n}" for n in range(40)]
-    pairs = [
-        (f"\n\nHuman: {a}\n\nAssistant: {said('thanks')}", f"\n\nHuman: {a}\n\nAssistant: {said('no')}") for a in asked
-    ]
-    good = [
-        [{"response": said("thanks" if b else "no"), "beats_reference": b} for b in (True, False, True)] for _ in asked
-    ]
-    lines = {
-        "human_pairs": [{"chosen": chosen, "rejected": rejected} for chosen, rejected in pairs],
-        "judged_responses": [{"instruction": a, "responses": r} for a, r in zip(asked, good, strict=True)],
-    }
-    for name, each in lines.items():
-        with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in each)
-    return folder
+    return write_preferences(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,12 @@
-import gzip
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
+from tests.integration.experiments.real_preferences import sentence, write_preferences
 from tests.learner_models import make_base, one_thread_inside_operations
 
 from thumbwheel_demo.experiments.real_rewards import rewards
@@ -19,29 +18,10 @@ from thumbwheel_demo.experiments.real_rewards.surface import NAMES, surface
 from thumbwheel_demo.experiments.real_rewards.token_embeddings import TokenEmbeddings, last_turn
 from thumbwheel_learner.reward.baselines import bigrams_in
 
-WORDS = "yes no please sorry thanks rude order late refund where is my the now good bad".split()
-
-
-def sentence(rng: random.Random, first: str) -> str:
-    return " ".join([first, *rng.choices(WORDS, k=rng.randint(2, 8))])
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both files in small: thanks are preferred to rude answers."""
-    folder, rng = tmp_path_factory.mktemp("data"), random.Random(0)
-    pairs: list[dict[str, Any]] = []
-    judged: list[dict[str, Any]] = []
-    for n in range(30):
-        asked = f"\n\nHuman: where is order {n}\n\nAssistant: no\n\nHuman: please now\n\nAssistant:"
-        pairs.append({"chosen": f"{asked} {sentence(rng, 'thanks')}", "rejected": f"{asked} {sentence(rng, 'rude')}"})
-        answers = [(sentence(rng, "thanks" if good else "rude"), good) for good in (True, False, False)]
-        responses = [{"model": "m", "response": text, "beats_reference": good} for text, good in answers]
-        judged.append({"instruction": f"where is my refund {n}", "responses": responses})
-    for name, lines in (("human_pairs", pairs), ("judged_responses", judged)):
-        with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-    return folder
+    return write_preferences(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

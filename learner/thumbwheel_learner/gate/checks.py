@@ -103,6 +103,18 @@ def _precisions(checks: Checks, weights: Array) -> tuple[float, float]:
     return votes, float(weights[checks.pair].sum())
 
 
+def line(checks: Checks) -> float:
+    """The score half way between what people liked or preferred and what they did not; nan where one kind is missing.
+
+    Of Gaussians of equal variance and size it tells the two apart best (Fisher 1936).
+    """
+    scores, others = checks.scores.mean(axis=1), checks.others.mean(axis=1)
+    decided = checks.pair & (checks.liked == 1)
+    liked = scores[checks.liked == 1]
+    disliked = np.concatenate([scores[~checks.pair & (checks.liked == 0)], others[decided]])
+    return float((liked.mean() + disliked.mean()) / 2) if len(liked) and len(disliked) else float("nan")
+
+
 def preferred(checks: Checks, weights: Array, new: Array, old: Array) -> Array:
     """[P, n, K] scores of new and old answers to the same prompts -> [P, K] P(new preferred), by `weights` [N].
 

@@ -35,6 +35,10 @@ class GateConfig:
     """By how much the share of answers that repeat themselves may rise."""
     more_missing_end: float = 0.05
     """By how much the share of answers cut off at `max_tokens` may rise."""
+    variety_fall: float = 0.05
+    """By how much the share of different token pairs in a prompt's good answers may fall."""
+    min_varied: int = 24
+    """Prompts that both policies answered well, without which that decides nothing."""
     min_intent_prompts: int = 12
     """An intent with fewer of the gate's prompts is not judged by itself."""
     min_golden: int = 8

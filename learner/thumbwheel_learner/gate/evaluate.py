@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from thumbwheel_learner.gate.checks import line
 from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.gate.drift import distances, distinct, length_ratio, missing_end, repeating
 from thumbwheel_learner.gate.exam import Exam
@@ -16,6 +17,7 @@ from thumbwheel_learner.gate.golden import golden_answers
 from thumbwheel_learner.gate.judge import Judge, compare
 from thumbwheel_learner.gate.regressions import corrected
 from thumbwheel_learner.gate.safety import Answers, Safety, safety_of
+from thumbwheel_learner.gate.variety import variety_of
 from thumbwheel_learner.gate.verdict import Verdict, lacking_evidence, objections
 from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.progress import Progress, silent
@@ -75,6 +77,7 @@ def judge_gate(
         repetition=(repeating(flat[0]), repeating(flat[1])),
         missing_end=(missing_end(flat[0]), missing_end(flat[1])),
         distinct=(distinct(flat[0]), distinct(flat[1])),
+        variety=variety_of(prompts, old, new, compared.scores, line(judge.checks), **how),
         intents=corrected(parts, config.significance),
         golden=golden_answers(model, live, candidate, exam.golden, batch_tokens=config.batch_tokens, **how),
         safety=_safety(judge, exam, (old_safety, new_safety), (old, new), config),

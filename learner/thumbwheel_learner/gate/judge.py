@@ -79,6 +79,8 @@ class Comparison(NamedTuple):
     """P(people prefer the candidate's answer), as `checks.preferred` reads the judge."""
     parts: list[Part]
     """The same for some of the prompts each."""
+    scores: tuple[Array, Array]
+    """[P, n] of the live policy's and the candidate's answers, means over the judge's members."""
 
 
 def compare(
@@ -125,4 +127,4 @@ def compare(
         part(name, found[n], told[:, n], len(np.unique(cluster[chosen[n - 1]])))
         for n, name in enumerate(names, start=1)
     ]
-    return Comparison(Estimate(found[0], low, high, len(sizes)), parts)
+    return Comparison(Estimate(found[0], low, high, len(sizes)), parts, (old.mean(axis=-1), new.mean(axis=-1)))

@@ -13,11 +13,13 @@ from thumbwheel_learner.gate.golden import Golden
 from thumbwheel_learner.gate.judge import Judge
 from thumbwheel_learner.gate.regressions import Part
 from thumbwheel_learner.gate.safety import Safety
+from thumbwheel_learner.gate.variety import Variety
 from thumbwheel_learner.measures import Estimate
 
 NAN = float("nan")
 UNKNOWN = Estimate(NAN, NAN, NAN, 0)
 UNASKED = Golden(NAN, NAN, UNKNOWN)
+UNSEEN = Variety(NAN, NAN, UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Verdict:
     missing_end: tuple[float, float] = (NAN, NAN)
     distinct: tuple[float, float] = (NAN, NAN)
     """Share of answers that differ from all others: live, candidate."""
+    variety: Variety = UNSEEN
     intents: Sequence[Part] = ()
     golden: Golden = UNASKED
     safety: Safety | None = None
@@ -57,7 +60,8 @@ class Verdict:
         for name in ("win_rate", "judge_quality"):
             plain[name] = getattr(self, name)._asdict()
         plain["intents"] = [part._asdict() for part in self.intents]
-        plain["golden"] = self.golden._asdict() | {"change": self.golden.change._asdict()}
+        for name in ("golden", "variety"):
+            plain[name] = getattr(self, name)._asdict() | {"change": getattr(self, name).change._asdict()}
         plain["safety"] = self.safety._asdict() if self.safety else None
         return _without_nan(plain)
 
@@ -110,6 +114,10 @@ def _drifted(v: Verdict, config: GateConfig) -> list[str]:
         reasons.append(f"repeats itself more: {v.repetition[1]:.0%} of answers, before {v.repetition[0]:.0%}")
     if v.missing_end[1] > v.missing_end[0] + config.more_missing_end:
         reasons.append(f"does not finish: {v.missing_end[1]:.0%} of answers, before {v.missing_end[0]:.0%}")
+    change = v.variety.change
+    if change.n >= config.min_varied and change.high < -config.variety_fall:
+        shares = f"{v.variety.candidate:.0%} of their token pairs differ, before {v.variety.live:.0%}"
+        reasons.append(f"says good things in fewer ways: {shares}, on {change.n} prompts that both answer well")
     return reasons
 
 

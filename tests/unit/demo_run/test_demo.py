@@ -44,7 +44,7 @@ async def test_a_version_that_always_says_the_same_is_as_little_diverse_as_can_b
     assert last.distinct_answers.mean == last.distinct_bigrams.mean == 0.5
     assert set(report.distinct_answers["pol-1"].values()) == {0.5}
     assert report.distinct_bigrams.keys() == report.distinct_good_bigrams.keys() == report.prompts.keys()
-    assert report.distinct_good_bigrams["pol-1"] == {}, "it satisfies nobody"
+    assert report.distinct_good_bigrams["pol-1"] == report.distinct_good_answers["pol-1"] == {}, "it satisfies nobody"
 
 
 async def test_held_out_prompts_leave_no_trace_and_pin_their_version(tmp_path):

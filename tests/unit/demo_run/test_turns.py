@@ -26,6 +26,7 @@ def run_of(*satisfied: int, diversity: bool = True, seed: int = 1) -> Report:
         prompts={name: share(n) for name, n in zip(names, satisfied, strict=True)},
         distinct_answers=told,
         distinct_bigrams=dict(told),
+        distinct_good_answers=dict(told),
         distinct_good_bigrams=dict(told),
     )
 
@@ -35,7 +36,7 @@ def test_rising_versions_never_fell():
     assert found.passed
     assert found.fell == found.below_level_alone == 0
     assert found.tests == 2 * 2 * 3
-    assert len(found.steps) == 2 * 2 * 4
+    assert len(found.steps) == 2 * 2 * 5
     assert found.first["satisfaction"] == pytest.approx([1 / 3, 1 / 3])
     assert found.last["satisfaction"] == pytest.approx([2 / 3, 5 / 6])
 
@@ -61,20 +62,25 @@ def test_a_fall_that_many_tests_explain_is_told_and_not_held_against_the_run():
 def test_only_what_satisfies_has_to_stay_diverse_and_is_compared_where_both_versions_have_it():
     run = run_of(20, 30)
     less = dict.fromkeys(PROMPTS, 0.3)
-    run.distinct_bigrams["v1"] = less
+    run.distinct_bigrams["v1"] = run.distinct_answers["v1"] = less
     run.distinct_good_bigrams["v0"] = dict.fromkeys(PROMPTS[:20], 0.5)
     found = turns_of({1: run})
-    assert {s.measure for s in found.steps if s.fell} == {"distinct-2"}
+    assert {s.measure for s in found.steps if s.fell} == {"different", "distinct-2"}
     assert found.passed
-    run.distinct_good_bigrams["v1"] = less
-    found = turns_of({1: run})
-    assert {s.measure for s in found.steps if s.fell} == {"distinct-2", "distinct-2, satisfying"}
-    assert not found.passed
+    for deciding, name in (
+        (run.distinct_good_bigrams, "distinct-2, satisfying"),
+        (run.distinct_good_answers, "different, satisfying"),
+    ):
+        before, deciding["v1"] = deciding["v1"], less
+        found = turns_of({1: run})
+        assert {s.measure for s in found.steps if s.fell} == {"different", "distinct-2", name}
+        assert not found.passed
+        deciding["v1"] = before
 
 
 def test_what_was_not_measured_does_not_pass():
     found = turns_of({1: run_of(20, 30), 2: run_of(20, 30, diversity=False)})
-    assert found.unmeasured == ["distinct answers", "distinct-2, satisfying", "distinct-2"]
+    assert found.unmeasured == ["different, satisfying", "distinct-2, satisfying", "different", "distinct-2"]
     assert {s.measure for s in found.steps} == {"satisfaction"}
     assert not found.passed
     with pytest.raises(ValueError, match="no reports"):

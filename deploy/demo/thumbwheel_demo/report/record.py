@@ -132,8 +132,9 @@ class Report(Struct, frozen=True, kw_only=True):
     distinct_answers: dict[str, dict[str, float]] = msgspec.field(default_factory=dict[str, dict[str, float]])
     """By version and prompt, as in `VersionFigures`; empty in reports from before it was measured. So is the next."""
     distinct_bigrams: dict[str, dict[str, float]] = msgspec.field(default_factory=dict[str, dict[str, float]])
+    distinct_good_answers: dict[str, dict[str, float]] = msgspec.field(default_factory=dict[str, dict[str, float]])
     distinct_good_bigrams: dict[str, dict[str, float]] = msgspec.field(default_factory=dict[str, dict[str, float]])
-    """Of the answers that satisfy, for prompts with at least two of them."""
+    """These two of the answers that satisfy, for prompts with at least two of them."""
     machine: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     schema_version: int = 1
 

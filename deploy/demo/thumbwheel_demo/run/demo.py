@@ -164,6 +164,7 @@ class Demo:
             prompts={measured.version: measured.by_prompt() for measured in self._measured},
             distinct_answers={measured.version: measured.distinct_answers() for measured in self._measured},
             distinct_bigrams={measured.version: measured.distinct_bigrams() for measured in self._measured},
+            distinct_good_answers={measured.version: measured.distinct_good_answers() for measured in self._measured},
             distinct_good_bigrams={measured.version: measured.distinct_good_bigrams() for measured in self._measured},
             machine={"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
         )

@@ -34,11 +34,19 @@ class Measured:
         """Share of different word pairs in the answers to each prompt."""
         return self._of_prompts(lambda chats: distinct_bigrams([chat.text for chat in chats]))
 
+    def distinct_good_answers(self) -> dict[str, float]:
+        """Share of different answers among those that satisfy, where there are two or more."""
+        return self._of_good(distinct_answers)
+
     def distinct_good_bigrams(self) -> dict[str, float]:
-        """The same of the answers that satisfy, where there are two or more: two wrong answers to a prompt differ by
-        being about different things, and a policy that learns what to talk about loses that."""
+        """Share of different word pairs in the answers that satisfy, where there are two or more."""
+        return self._of_good(distinct_bigrams)
+
+    def _of_good(self, figure: Callable[[Sequence[str]], float]) -> dict[str, float]:
+        """Two wrong answers to a prompt differ by being about different things, and a policy that learns what to talk
+        about loses that."""
         good = {prompt: [c.text for c in chats if _satisfied(c)] for prompt, chats in self._asked().items()}
-        return {prompt: distinct_bigrams(texts) for prompt, texts in good.items() if len(texts) > 1}
+        return {prompt: figure(texts) for prompt, texts in good.items() if len(texts) > 1}
 
     def _of_prompts(self, figure: Callable[[Sequence[Chat]], float]) -> dict[str, float]:
         return {prompt: figure(chats) for prompt, chats in self._asked().items()}

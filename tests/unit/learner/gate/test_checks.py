@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.learner_models import make_base, pair, snapshot, thumb
 
-from thumbwheel_learner.gate.checks import Checks, check, preferred, quality
+from thumbwheel_learner.gate.checks import Checks, check, line, preferred, quality
 from thumbwheel_learner.measures import Array
 from thumbwheel_learner.model.loading import load_policy
 from thumbwheel_learner.model.policy import PolicyModel
@@ -55,6 +55,15 @@ def test_quality_is_half_for_a_judge_that_knows_nothing(model: PolicyModel) -> N
 def votes(scores: Sequence[float], liked: Sequence[float]) -> Checks:
     x = np.array(scores)[:, None]
     return Checks(np.zeros(len(x), dtype=bool), np.array(liked), x, x, np.arange(len(x)))
+
+
+def test_the_line_lies_half_way_between_what_people_liked_and_what_they_did_not() -> None:
+    assert line(votes([3.0, 5.0, 0.0], [1, 1, 0])) == 2.0
+    assert np.isnan(line(votes([3.0, 5.0], [1, 1])))
+    preferred_first = Checks(
+        np.array([True, True]), np.array([1.0, 0.5]), np.array([[4.0], [9.0]]), np.array([[2.0], [9.0]]), np.arange(2)
+    )
+    assert line(preferred_first) == 3.0, "a tie tells nothing"
 
 
 def one(value: float) -> Array:

@@ -166,6 +166,32 @@ def test_drift_is_an_objection_however_much_the_judge_likes_it(
     assert any(objection in r for r in v.reasons)
 
 
+class Phrases(Politeness):
+    """An engine whose adapters know so many ways to say "please", and take them in turns."""
+
+    def __init__(self, **known: int) -> None:
+        self.known, self.rest = known, Politeness(live=0.0, candidate=1.0)
+
+    def sample(
+        self, adapter: Path | None, prompts: Sequence[Sequence[int]], *, n: int, seed: int, **how: Any
+    ) -> list[list[Rollout]]:
+        known = self.known[adapter.name if adapter else "base"]
+        rude = self.rest.sample(adapter, prompts, n=n, seed=seed)
+        good = [Rollout([7, 20 + (i % known), 4], [-1.0] * 3, True, "please") for i in range(n)]
+        return [good if at % 2 else row for at, row in enumerate(rude)]
+
+
+def test_saying_good_things_in_fewer_ways_is_an_objection(model: PolicyModel, folders: tuple[Path, Path]) -> None:
+    config = GateConfig(resamples=300, answers_per_prompt=4, min_varied=12)
+    narrow = verdict(model, folders, Phrases(live=4, candidate=1), config=config)
+    assert narrow.win_rate.low > 0.5
+    [reason] = narrow.reasons
+    assert reason.startswith("says good things in fewer ways: 25% of their token pairs differ, before 100%")
+    assert json.loads(json.dumps(narrow.as_dict(), allow_nan=False))["variety"]["change"]["mean"] == -0.75
+    assert verdict(model, folders, Phrases(live=4, candidate=4), config=config).accepted
+    assert verdict(model, folders, Phrases(live=1, candidate=4), config=config).accepted, "more ways are welcome"
+
+
 class Moody(Politeness):
     """An engine that says "please" as often as adapter and prompt's second token tell."""
 

@@ -10,11 +10,12 @@ from msgspec import Struct
 from thumbwheel_demo.report.intervals import PerPrompt, differences, paired_interval
 from thumbwheel_demo.report.record import Interval, Report
 
-Measure = Literal["satisfaction", "distinct answers", "distinct-2, satisfying", "distinct-2"]
-DECIDING: tuple[Measure, ...] = ("satisfaction", "distinct answers", "distinct-2, satisfying")
+Measure = Literal["satisfaction", "different, satisfying", "distinct-2, satisfying", "different", "distinct-2"]
+DECIDING: tuple[Measure, ...] = ("satisfaction", "different, satisfying", "distinct-2, satisfying")
 """What must not fall."""
-MEASURES: tuple[Measure, ...] = (*DECIDING, "distinct-2")
-"""The last is shown beside them: it falls whenever wrong answers, each about another thing, give way to right ones."""
+MEASURES: tuple[Measure, ...] = (*DECIDING, "different", "distinct-2")
+"""The last two are shown beside them: of all answers they fall whenever wrong ones, each about another thing, give way
+to right ones."""
 Tables = Mapping[int, Mapping[Measure, Mapping[str, PerPrompt]]]
 """By seed, measure and version."""
 FLIPS, SEED = 20_000, 20_013
@@ -136,8 +137,9 @@ def measured(report: Report) -> dict[Measure, dict[str, dict[str, float]]]:
     """By measure, version and prompt."""
     return {
         "satisfaction": report.prompts,
-        "distinct answers": report.distinct_answers,
+        "different, satisfying": report.distinct_good_answers,
         "distinct-2, satisfying": report.distinct_good_bigrams,
+        "different": report.distinct_answers,
         "distinct-2": report.distinct_bigrams,
     }
 

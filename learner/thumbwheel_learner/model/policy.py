@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from thumbwheel_learner.distributed.shard import shard_blocks
 from thumbwheel_learner.distributed.world import ALONE, World
+from thumbwheel_learner.model.abilities import check_split, reads_prompts_once, resumes_at
 from thumbwheel_learner.model.adapters import BadAdapter, read_adapter, write_adapter
 from thumbwheel_learner.model.blocks import Blocks, Reached, stack_of
 from thumbwheel_learner.model.lora import Active, LoraConfig, LoraLinear, UnsuitableModel, parameters_of, wrap_linears
@@ -86,8 +87,8 @@ class PolicyModel:
             again = partial(forward_and_again, self._active, self.blocks.fan)
             self.base.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": again})
         self._resumes: dict[int, bool] = {}
-        self._check_split()
-        self.shares_prompts = self._reads_prompts_once()
+        check_split(self)
+        self.shares_prompts = reads_prompts_once(self)
 
     def _shard(self, base: PreTrainedModel) -> None:
         _, blocks = stack_of(base)
@@ -198,7 +199,7 @@ class PolicyModel:
         if repeats > 1 and first_block > 0:
             with self.blocks.fan_out(len(batch.ids), repeats, first_block):
                 return self.hidden(batch, first_block=first_block, below=below)
-        body: Any = self._body if below is None else self.blocks.upper(self._body, first_block)
+        body: Any = self._body if below is None else self.upper(first_block)
         ids = batch.ids.repeat(repeats, 1)
         positions = batch.positions if batch.attention is None else batch.positions.repeat(repeats, 1)
         attention = None if batch.attention is None else self._mask(batch.attention, repeats)
@@ -227,30 +228,15 @@ class PolicyModel:
                 return reached.states
         raise UnsuitableModel(f"{type(self.base).__name__} has no block {first_block}")
 
-    def resumes_at(self, first_block: int) -> bool:
-        """Whether a forward pass may begin at a block with the states below it: shown by trying, since positions,
-        masks or scalings of some architectures depend on more than that.
-        """
-        if first_block not in self._resumes:
-            self._resumes[first_block] = self._resumed_is_the_same(first_block)
-        return self._resumes[first_block]
+    def upper(self, first_block: int) -> Any:
+        """The body from a block up; None where its blocks cannot be told apart."""
+        return self.blocks.upper(self._body, first_block)
 
-    @torch.no_grad()
-    def _resumed_is_the_same(self, first_block: int) -> bool:
-        if not first_block or self.blocks.upper(self._body, first_block) is None:
-            return False
-        vocabulary = int(self.base.get_input_embeddings().weight.shape[0])
-        ids = [(7 * i + 3) % vocabulary for i in range(12)]
-        batch = make_batch([ids[:5], ids[3:6]], [ids[5:], ids[6:8]], pad_id=0)
-        try:
-            below = self.states_below(batch, first_block)
-            with self.using():
-                whole, resumed = self.hidden(batch), self.hidden(batch, first_block=first_block, below=below)
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError):
-            return False
-        tolerance = 1e-4 if self.base.dtype == torch.float32 else 0.05
-        one, other = (self.answer_states(states, batch).float() for states in (whole, resumed))
-        return torch.allclose(one, other, atol=tolerance, rtol=tolerance)
+    def resumes_at(self, first_block: int) -> bool:
+        """Whether a forward pass may begin at a block with the states below it."""
+        if first_block not in self._resumes:
+            self._resumes[first_block] = resumes_at(self, first_block)
+        return self._resumes[first_block]
 
     def _mask(self, attention: Tensor, repeats: int) -> Tensor:
         """As transformers take it: [B, T] as it is, [B, 1, T, T] as what is added to the scores."""
@@ -311,32 +297,3 @@ class PolicyModel:
         """Log-probabilities of the answers under the active adapter, flat [N]."""
         states = self.answer_states(self.hidden(batch), batch)
         return self.token_scores(states, batch.targets.to(self.device), temperature)
-
-    @torch.no_grad()
-    def _reads_prompts_once(self) -> bool:
-        """Whether answers that share a prompt's row get the scores they get in rows of their own: not every
-        architecture takes a mask of four dimensions, and no list of those that do would stay true.
-        """
-        vocabulary = int(self.base.get_input_embeddings().weight.shape[0])
-        ids = [(7 * i + 3) % vocabulary for i in range(9)]
-        prompts, answers = [ids[:4], ids[:4]], [ids[4:6], ids[5:9]]
-        alone = make_batch(prompts, answers, pad_id=0)
-        together = make_shared_batch(prompts, answers, pad_id=0, shared=[[0, 1]])
-        try:
-            one, other = (self.answer_states(self.hidden(batch), batch).float() for batch in (alone, together))
-        except (RuntimeError, ValueError, TypeError, IndexError):
-            return False
-        coarse = self.base.dtype != torch.float32
-        return torch.allclose(one, other, atol=0.1 if coarse else 1e-3, rtol=0.1 if coarse else 1e-3)
-
-    def _check_split(self) -> None:
-        """Make sure that body + head really is this architecture's forward pass; raises `UnsuitableModel`."""
-        vocabulary = int(self.base.get_input_embeddings().weight.shape[0])
-        ids: Sequence[int] = [(7 * i + 3) % vocabulary for i in range(6)]
-        batch = make_batch([ids[:3]], [ids[3:]], pad_id=0)
-        with torch.no_grad():
-            ours = self.logits(self.hidden(batch))
-            theirs = cast(Tensor, self.base(input_ids=batch.ids.to(self.device), use_cache=False).logits).float()
-        tolerance = 1e-3 if self.base.dtype == torch.float32 else 0.05  # transformers caps logits in half precision
-        if not torch.allclose(ours, theirs, atol=tolerance, rtol=tolerance):
-            raise UnsuitableModel(f"{type(self.base).__name__} does more behind its body than a linear output head")

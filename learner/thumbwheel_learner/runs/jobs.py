@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from thumbwheel_learner.dataset.examples import Snapshot
+from thumbwheel_learner.dataset.examples import LoggedPrompt, Snapshot, as_sent
 from thumbwheel_learner.distributed.crew import Tools
 from thumbwheel_learner.gate.config import GateConfig
 from thumbwheel_learner.gate.evaluate import judge_gate
@@ -13,6 +13,7 @@ from thumbwheel_learner.gate.judge import Judge, train_judge
 from thumbwheel_learner.gate.tripwire import tripwire_of
 from thumbwheel_learner.gate.verdict import Verdict
 from thumbwheel_learner.model.policy import PolicyModel
+from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.config import PpoConfig, PpoReport
 from thumbwheel_learner.ppo.train import train_ppo
 from thumbwheel_learner.progress import Progress
@@ -119,6 +120,11 @@ class Judging(NamedTuple):
             weights=self.weights,
             progress=progress,
         )
+
+
+def prompts_to_practise(tokens: ChatTokenizer, prompts: Sequence[LoggedPrompt]) -> list[list[int]]:
+    """Logged prompts as token ids, those that were redacted left out."""
+    return [p.prompt_token_ids or tokens.prompt_ids(p.messages) for p in as_sent(prompts)]
 
 
 def practise(

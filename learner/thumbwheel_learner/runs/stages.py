@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,11 +13,10 @@ import msgspec
 from sqlalchemy import Engine
 
 from thumbwheel.events import now_ms
-from thumbwheel_learner.dataset.examples import LoggedPrompt, Snapshot, as_sent, usual_temperature
+from thumbwheel_learner.dataset.examples import Snapshot, usual_temperature
 from thumbwheel_learner.distributed.crew import Crew, Job
 from thumbwheel_learner.distributed.world import GroupBroken
 from thumbwheel_learner.model.policy import PolicyModel
-from thumbwheel_learner.model.tokens import ChatTokenizer
 from thumbwheel_learner.ppo.train import NothingToPractise
 from thumbwheel_learner.questions.ask import Asking
 from thumbwheel_learner.questions.known import known_items
@@ -37,6 +36,7 @@ from thumbwheel_learner.runs.jobs import (
     learn_demonstrations,
     learn_reward,
     practise,
+    prompts_to_practise,
     write_anew,
 )
 from thumbwheel_learner.runs.plan import Recipe
@@ -307,8 +307,3 @@ def refined_in(given: StageInput) -> list[Refined]:
     """What this run's refinement step wrote; nothing where it is off or was left out."""
     folder = given.results.get("refine", {}).get("folder")
     return read_refined(given.run_folder / folder) if folder else []
-
-
-def prompts_to_practise(tokens: ChatTokenizer, prompts: Sequence[LoggedPrompt]) -> list[list[int]]:
-    """Logged prompts as token ids, those that were redacted left out."""
-    return [p.prompt_token_ids or tokens.prompt_ids(p.messages) for p in as_sent(prompts)]

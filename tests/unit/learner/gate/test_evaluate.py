@@ -20,7 +20,7 @@ from thumbwheel_learner.model.policy import PolicyModel
 from thumbwheel_learner.reward.labels import Row
 from thumbwheel_learner.reward.model import RewardScores
 from thumbwheel_learner.rollouts.engine import Rollout
-from thumbwheel_learner.runs.stages import prompts_to_practise
+from thumbwheel_learner.runs.jobs import prompts_to_practise
 
 PROMPTS = [[2, a, b, c, 4, 3] for a in range(5, 9) for b in range(5, 9) for c in range(5, 8)]
 GOOD, BAD = [7, 4], [10, 4]  # "please", "rude"

@@ -19,7 +19,7 @@ from thumbwheel_learner.reward.model import DESCRIPTION, RewardScores, load_rewa
 from thumbwheel_learner.reward.training import train_reward
 from thumbwheel_learner.rollouts.engine import RolloutEngine
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
-from thumbwheel_learner.runs.stages import prompts_to_practise
+from thumbwheel_learner.runs.jobs import prompts_to_practise
 
 ITERATIONS = 4
 PROMPTS = 150

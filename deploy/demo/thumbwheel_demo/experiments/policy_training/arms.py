@@ -31,7 +31,7 @@ from thumbwheel_learner.ppo.config import PpoConfig
 from thumbwheel_learner.ppo.train import AnswerScorer, train_ppo
 from thumbwheel_learner.rollouts.engine import Rollout
 from thumbwheel_learner.rollouts.sampler import TransformersSampler
-from thumbwheel_learner.runs.stages import prompts_to_practise
+from thumbwheel_learner.runs.jobs import prompts_to_practise
 
 BASE, SFT, BEST, PPO, DPO = "base", "sft", "best-of-n", "ppo", "dpo"
 

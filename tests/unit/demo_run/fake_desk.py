@@ -29,6 +29,8 @@ class FakeDesk:
         self.rejected_by_service: set[str] = set()
         self.deaf = False
         self.stage, self.progress = "ppo", 0.5
+        self.looks, self.step = 1, 0.0
+        """At a run before it has ended, and the progress from one to the next."""
         self.gone: Exception | None = None
         self.opened = self.closed = 0
         self._ids = itertools.count(1)
@@ -120,8 +122,11 @@ class FakeDesk:
             "last_run": self.last_run,
         }  # fmt: skip
         if training:
-            self.waiting.pop()
-            self._finish(self.plan.pop(0))
+            self.looks -= 1
+            self.progress += self.step
+            if self.looks <= 0:
+                self.waiting.pop()
+                self._finish(self.plan.pop(0))
         return status
 
     def _finish(self, version: str | None) -> None:

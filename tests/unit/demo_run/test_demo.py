@@ -1,11 +1,12 @@
 import io
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
 from thumbwheel_demo.run.demo import Demo
 from thumbwheel_demo.run.options import DemoOptions
-from thumbwheel_demo.run.wheel import LearnerSilent, Wheel
+from thumbwheel_demo.run.wheel import LearnerSilent, Outcome, Wheel
 
 from .fake_desk import FakeDesk
 
@@ -74,19 +75,37 @@ async def test_every_chat_is_counted_and_none_of_the_fake_is_lost(tmp_path):
 async def test_people_rush_in_when_a_verdict_is_near(stage, progress, near):
     desk, rushed = FakeDesk(["pol-1"]), []
     desk.stage, desk.progress = stage, progress
+    outcome = await _learn(desk, patience_s=5.0, rush=rushed.append)
+    assert outcome.swap is not None
+    assert rushed == ([True, False] if near else [False])
+
+
+async def test_a_run_may_take_its_time_as_long_as_there_is_news_of_it():
+    slow = FakeDesk(["pol-1"])
+    slow.looks, slow.progress, slow.step = 4, 0.1, 0.1
+    outcome = await _learn(slow, patience_s=0.8)
+    assert outcome.swap is not None
+
+
+async def test_a_learner_that_says_nothing_new_is_not_waited_for():
+    stuck = FakeDesk(["pol-1"])
+    stuck.looks = 100
+    with pytest.raises(LearnerSilent, match="nothing new for 1 s; its last word: busy"):
+        await _learn(stuck, patience_s=0.8)
+
+
+async def _learn(desk: FakeDesk, *, patience_s: float, rush: Callable[[bool], None] = lambda _: None) -> Outcome:
     async with desk.client() as client:
         wheel = Wheel(
             client,
             seconds=lambda: 0.0,
             in_flight=lambda: 0,
-            rush=rushed.append,
+            rush=rush,
             now=lambda _: None,
             check=desk.check,
-            patience_s=5.0,
+            patience_s=patience_s,
         )
-        outcome = await wheel.learn(1, ())
-    assert outcome.swap is not None
-    assert rushed == ([True, False] if near else [False])
+        return await wheel.learn(1, ())
 
 
 async def test_a_rejected_candidate_is_reported_and_the_wheel_turns_on(tmp_path):

@@ -50,7 +50,7 @@ class DemoOptions:
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     """Further settings of service and learner by the names of their environment variables."""
     patience: float = 900.0
-    """Seconds to wait for one run of the learner before giving up."""
+    """Seconds without news from a learner in a run before giving up."""
 
     def __post_init__(self) -> None:
         for name in ("noise", "votes", "corrections"):

@@ -20,7 +20,7 @@ JUDGING = 0.8
 
 
 class LearnerSilent(ThumbwheelError):
-    """The learner did not begin, or did not end, a run in time; the message holds its last word."""
+    """The learner began no run in time, or fell silent in one; the message holds its last word."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,17 @@ class Wheel:
         return await self._followed(gate, version, before.live_policy, learner.reward_model)
 
     async def _run_ended(self, known: str | None) -> LearnerStatus:
-        started = time.monotonic()
+        started = heard = time.monotonic()
         begun = False
-        last = "no word yet"
-        while time.monotonic() - started < self._patience_s:
+        last, before = "no word yet", None
+        while time.monotonic() - heard < self._patience_s:
             learner = (await self._status()).learner
             if learner is not None:
                 begun = begun or learner.state == "training"
                 last = learner.detail or learner.state
+                news = (learner.state, learner.stage, learner.progress, learner.detail)
+                if news != before:
+                    heard, before = time.monotonic(), news
                 share = f" {learner.progress:.0%}" if learner.progress is not None else ""
                 self._now(f"{learner.stage or learner.state}{share} {learner.detail}")
                 if learner.stage == "publish" or (learner.stage == "gate" and (learner.progress or 0.0) >= JUDGING):
@@ -118,7 +121,7 @@ class Wheel:
             if not begun and time.monotonic() - started > BEGIN_S:
                 raise LearnerSilent(f"the learner began no run within {BEGIN_S:.0f} s; its last word: {last}")
             await asyncio.sleep(POLL_S)
-        raise LearnerSilent(f"the learner ended no run within {self._patience_s:.0f} s; its last word: {last}")
+        raise LearnerSilent(f"the learner said nothing new for {self._patience_s:.0f} s; its last word: {last}")
 
     async def _followed(self, gate: Gate, version: str, previous: str, reward_model: dict[str, Any]) -> Outcome:
         """Wait until the service serves the version, or says why it will not."""

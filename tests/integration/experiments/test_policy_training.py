@@ -117,6 +117,7 @@ def cell(arm: str, seed: int, satisfied: float) -> Cell:
         satisfied=by_prompt,
         distinct_answers=by_prompt,
         distinct_bigrams=by_prompt,
+        distinct_good_bigrams={p: share for p, share in by_prompt.items() if share > 0.45},
         reward=0.0,
         kl=None,
         words=9.0,
@@ -135,7 +136,16 @@ def test_the_bar_is_met_only_above_both_baselines(best: float, passed: bool) -> 
     over = {(c.arm, c.over): c.satisfied for c in found.contrasts}
     assert over["ppo", "sft"].mean == pytest.approx(0.2)
     assert over["ppo", "best-of-n"].mean == pytest.approx(0.6 - best)
+    good = {(c.arm, c.over): c.good_bigrams_by_seed for c in found.contrasts}
+    assert good["ppo", "sft"] == pytest.approx([0.2, 0.2]), "on the prompts that both have"
+    assert found.arms["sft"].distinct_good_bigrams == pytest.approx(0.5)
     assert summary([c for c in cells if c.arm != "best-of-n"]).passed is False
+
+
+def test_an_arm_without_two_good_answers_to_any_prompt_tells_nothing_of_their_diversity() -> None:
+    found = summary([cell("sft", 1, 0.2), cell("ppo", 1, 0.6)])
+    assert math.isnan(found.arms["sft"].distinct_good_bigrams)
+    assert math.isnan(found.contrasts[0].good_bigrams_by_seed[0])
 
 
 def test_the_experiment_runs_tiny_and_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

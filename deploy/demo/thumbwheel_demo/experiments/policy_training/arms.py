@@ -91,6 +91,8 @@ class Cell(Struct, frozen=True, kw_only=True):
     """Share of the answers."""
     distinct_answers: dict[str, float]
     distinct_bigrams: dict[str, float]
+    distinct_good_bigrams: dict[str, float]
+    """Of the answers that satisfy, for prompts with at least two of them."""
     reward: float
     """Mean pessimistic score of the answers, on the reward model's scale."""
     kl: float | None
@@ -123,6 +125,7 @@ def run_arm(
     flat = [rollout for row in answers for rollout in row]
     texts = [[rollout.text for rollout in row] for row in answers]
     few = [row[: options.answers] for row in texts]
+    good = [[t for t in row if judge(s, t).satisfied] for s, row in zip(scenarios, few, strict=True)]
     first = [row[0].token_ids for row in answers]
     return Cell(
         arm=name,
@@ -132,6 +135,7 @@ def run_arm(
         satisfied=dict(zip(ids, map(satisfaction, scenarios, texts), strict=True)),
         distinct_answers=dict(zip(ids, map(distinct_answers, few), strict=True)),
         distinct_bigrams=dict(zip(ids, map(distinct_bigrams, few), strict=True)),
+        distinct_good_bigrams={i: distinct_bigrams(row) for i, row in zip(ids, good, strict=True) if len(row) > 1},
         reward=float(pessimistic(desk.reward, asked, answers, desk.recipe.ppo.pessimism).mean()),
         kl=None if name == BEST else kl_between(desk.model, adapter, desk.sft, asked, first, options.temperature),
         words=fmean(len(words(rollout.text)) for rollout in flat),

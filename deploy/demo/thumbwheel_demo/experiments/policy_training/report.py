@@ -1,6 +1,6 @@
 """The figures of every arm over all seeds, and what one arm has over another, against the bar."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class ArmFigures(Struct, frozen=True, kw_only=True):
     by_seed: list[float]
     distinct_answers: Interval
     distinct_bigrams: Interval
+    distinct_good_bigrams: float
+    """Of satisfying answers: mean over seeds and their prompts."""
     reward: float
     """Mean over seeds of the pessimistic score; so are the next ones."""
     kl: float | None
@@ -46,6 +48,8 @@ class Contrast(Struct, frozen=True, kw_only=True):
     by_seed: list[float]
     distinct_answers: Interval
     distinct_bigrams: Interval
+    good_bigrams_by_seed: list[float]
+    """Of satisfying answers, on the prompts to which both arms have two; nan where there are none."""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -103,6 +107,7 @@ def _arm(name: str, cells: Sequence[Cell]) -> ArmFigures:
         by_seed=_table(cells, _satisfied).mean(axis=1).tolist(),
         distinct_answers=crossed_interval(_table(cells, _answers)),
         distinct_bigrams=crossed_interval(_table(cells, _bigrams)),
+        distinct_good_bigrams=float(np.mean([_mean(c.distinct_good_bigrams.values()) for c in cells])),
         reward=float(np.mean([c.reward for c in cells])),
         kl=float(np.mean(kls)) if kls else None,
         words=float(np.mean([c.words for c in cells])),
@@ -122,27 +127,42 @@ def _contrast(arms: Mapping[str, Sequence[Cell]], arm: str, over: str) -> Contra
         by_seed=difference(_satisfied).mean(axis=1).tolist(),
         distinct_answers=crossed_interval(difference(_answers)),
         distinct_bigrams=crossed_interval(difference(_bigrams)),
+        good_bigrams_by_seed=[
+            _mean(one[p] - other[p] for p in one.keys() & other.keys())
+            for one, other in (
+                (mine.distinct_good_bigrams, beside.distinct_good_bigrams)
+                for mine, beside in zip(arms[arm], arms[over], strict=True)
+            )
+        ],
     )
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return float(np.mean(known)) if known else float("nan")
 
 
 def write_table(found: Summary, file: Path, console: Console) -> None:
     """The tables on the terminal and, plain, in a file."""
     title = f"Hidden satisfaction, {len(found.seeds)} seeds, temperature {found.settings['temperature']:g}"
     arms = Table(title=title, title_justify="left")
-    for title in ("arm", "satisfied", "by seed", "distinct answers", "distinct-2", "KL to SFT", "reward", "words"):
+    diverse = ("distinct answers", "distinct-2", "distinct-2, good")
+    for title in ("arm", "satisfied", "by seed", *diverse, "KL to SFT", "reward", "words"):
         arms.add_column(title)
     for name, a in found.arms.items():
         kl = "" if a.kl is None else f"{a.kl:.2f}"
         by_seed = " ".join(f"{share * 100:.0f}" for share in a.by_seed)
-        diversity = (percent(a.distinct_answers), percent(a.distinct_bigrams))
+        diversity = (percent(a.distinct_answers), percent(a.distinct_bigrams), f"{a.distinct_good_bigrams:.1%}")
         arms.add_row(name, percent(a.satisfied), by_seed, *diversity, kl, f"{a.reward:+.2f}", f"{a.words:.1f}")
     contrasts = Table(title="Differences, points", title_justify="left")
-    for title in ("arm", "over", "satisfied", "by seed", "distinct answers", "distinct-2"):
+    for title in ("arm", "over", "satisfied", "by seed", *diverse):
         contrasts.add_column(title)
     for c in found.contrasts:
-        by_seed = " ".join(f"{share * 100:+.1f}" for share in c.by_seed)
+        by_seed, good = (
+            " ".join(f"{share * 100:+.1f}" for share in shares) for shares in (c.by_seed, c.good_bigrams_by_seed)
+        )
         intervals = [percent(i, signed=True) for i in (c.satisfied, c.distinct_answers, c.distinct_bigrams)]
-        contrasts.add_row(c.arm, c.over, intervals[0], by_seed, *intervals[1:])
+        contrasts.add_row(c.arm, c.over, intervals[0], by_seed, *intervals[1:], good)
     said = f"PPO above SFT and above best of {found.settings['best_of']}: {'met' if found.passed else 'missed'}"
     with file.open("w", encoding="utf-8") as out:
         for to in (console, Console(file=out, width=150)):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
+from thumbwheel_demo.report.record import Report
 from thumbwheel_demo.run.demo import Demo
 from thumbwheel_demo.run.options import DemoOptions
 from thumbwheel_demo.run.wheel import LearnerSilent, Outcome, Wheel
@@ -145,6 +146,21 @@ async def test_a_deaf_learner_is_named_with_its_last_word(tmp_path, monkeypatch)
     with pytest.raises(LearnerSilent, match="waiting for labels"):
         await _run(desk, _options(tmp_path, turns=1))
     assert desk.closed == 1
+
+
+async def test_what_earlier_turns_found_is_kept_when_a_later_one_fails(tmp_path):
+    kept: list[Report] = []
+    desk, console = FakeDesk(["pol-1"]), Console(file=io.StringIO(), width=200)
+
+    def keep(report: Report) -> None:
+        kept.append(report)
+        desk.gone = RuntimeError("the learner ended")
+
+    with pytest.raises(RuntimeError):
+        await Demo(_options(tmp_path), console, desk, keep=keep).run()
+    [report] = kept
+    assert [gate.accepted for gate in report.gates] == [True]
+    assert [v.version for v in report.versions] == ["base", "pol-1"]
 
 
 async def test_dead_processes_end_the_run_and_everything_is_closed(tmp_path):

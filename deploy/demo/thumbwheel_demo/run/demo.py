@@ -54,10 +54,17 @@ class Demo:
     """One run; `report` may be asked for once `run` has come to its end."""
 
     def __init__(
-        self, options: DemoOptions, console: Console, open_desk: Callable[[DeskPlan], OpenDesk] = Desk
+        self,
+        options: DemoOptions,
+        console: Console,
+        open_desk: Callable[[DeskPlan], OpenDesk] = Desk,
+        *,
+        keep: Callable[[Report], None] = lambda _: None,
     ) -> None:
+        """`keep` is given the report after every turn, so that what ends a later one takes nothing with it."""
         self.options = options
         self._open_desk = open_desk
+        self._keep = keep
         self._watch = Stopwatch(console)
         self._tally = Tally()
         self._measured: list[Measured] = []
@@ -98,6 +105,7 @@ class Demo:
                 if outcome.version is not None:
                     await self._measure(people, heldout, outcome.version.version, outcome.version)
                 background.check()
+                self._keep(self._report())
         return self._report()
 
     async def _wave(self, people: People, scenarios: Sequence[Scenario], turn: int) -> None:

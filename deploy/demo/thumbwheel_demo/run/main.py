@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import signal
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from rich.console import Console
@@ -59,7 +60,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     console, errors = Console(), Console(stderr=True)
     try:
         options = options_of(arguments)
-        report = asyncio.run(_interruptible(Demo(options, console)))
+        report = asyncio.run(_interruptible(Demo(options, console, keep=partial(write_report, options))))
         write_report(options, report)
     except (KeyboardInterrupt, Interrupted):
         errors.print("stopped; service and learner are gone too")

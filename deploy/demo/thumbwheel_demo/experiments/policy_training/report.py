@@ -127,14 +127,13 @@ def _contrast(arms: Mapping[str, Sequence[Cell]], arm: str, over: str) -> Contra
         by_seed=difference(_satisfied).mean(axis=1).tolist(),
         distinct_answers=crossed_interval(difference(_answers)),
         distinct_bigrams=crossed_interval(difference(_bigrams)),
-        good_bigrams_by_seed=[
-            _mean(one[p] - other[p] for p in one.keys() & other.keys())
-            for one, other in (
-                (mine.distinct_good_bigrams, beside.distinct_good_bigrams)
-                for mine, beside in zip(arms[arm], arms[over], strict=True)
-            )
-        ],
+        good_bigrams_by_seed=[_gain_on_good(*two) for two in zip(arms[arm], arms[over], strict=True)],
     )
+
+
+def _gain_on_good(arm: Cell, over: Cell) -> float:
+    mine, others = arm.distinct_good_bigrams, over.distinct_good_bigrams
+    return _mean(mine[prompt] - others[prompt] for prompt in mine.keys() & others.keys())
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -62,7 +62,7 @@ class PpoConfig:
     """Bound of the normalised score."""
     missing_end_penalty: float = 1.0
     """Taken from the normalised score of an answer that was cut off before its end token."""
-    diversity: float = 0.5
+    diversity: float = 1.0
     """Taken from the normalised score of one of a prompt's better answers that says what the others of them say, and in
     proportion where it has a part of their words (`diversity.resemblance`)."""
     token_credit: float = 0.0

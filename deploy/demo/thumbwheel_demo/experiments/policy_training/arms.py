@@ -60,6 +60,9 @@ ARMS: Mapping[str, Arm] = {
     "dpo-near": Arm("DPO with a nat of distance three times as dear", dpo={"beta": 0.3}),
     "ppo-unclipped": Arm("PPO that leaves every prompt's gradient as long as it is", ppo={"prompt_clip": None}),
     "ppo-alike": Arm("PPO whose better answers may resemble each other", ppo={"diversity": 0.0}),
+    "ppo-less-varied": Arm(
+        "PPO that takes half as much from better answers that resemble each other", ppo={"diversity": 0.5}
+    ),
     "ppo-last": Arm("PPO that keeps its last policy instead of an average", ppo={"averaged": 0.0}),
     "ppo-epochs": Arm("PPO with three passes over each iteration's answers", ppo={"epochs": 3}),
     "ppo-short": Arm("PPO with 16 iterations", ppo={"iterations": 16}),

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from thumbwheel_demo.experiments.cells import tied
+
 HERE = Path(__file__).parent
 SAID = {0: "done, bars met", 1: "a bar is missed", 130: "stopped"}
 Run = Callable[[str, Sequence[str]], int]
@@ -86,7 +88,7 @@ def _timed(name: str, passed: Sequence[str], run: Run, console: Console) -> Done
 
 def _process(name: str, passed: Sequence[str]) -> int:
     """In a process of its own: an experiment that falls takes none of the others with it."""
-    return subprocess.call([sys.executable, "-m", f"thumbwheel_demo.experiments.{name}", *passed])
+    return subprocess.call(tied(f"thumbwheel_demo.experiments.{name}", *passed))
 
 
 if __name__ == "__main__":

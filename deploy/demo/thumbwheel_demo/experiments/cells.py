@@ -1,6 +1,7 @@
-"""What experiments share: their seeds, what an earlier call finished, and the learner asked in a process of its own."""
+"""What experiments share: their seeds, what an earlier call finished, and processes of their own."""
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -33,9 +34,14 @@ def finished(file: Path, kind: type[T]) -> T | None:
         return None
 
 
+def tied(module: str, *arguments: str) -> list[str]:
+    """Command that runs `python -m module` until it ends or this process does: a run of hours leaves none behind."""
+    return [sys.executable, "-m", "thumbwheel.commands.child", str(os.getpid()), module, *arguments]
+
+
 def ask_learner(module: str, rows: Iterable[dict[str, Any]], file: Path, kind: type[T], *options: str) -> T:
     """What `python -m thumbwheel_learner.<module>` says of these rows, which are left in `file`."""
     file.write_bytes(msgspec.json.Encoder().encode_lines(rows))
-    command = [sys.executable, "-m", f"thumbwheel_learner.{module}", str(file), *options]
+    command = tied(f"thumbwheel_learner.{module}", str(file), *options)
     said = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout
     return msgspec.json.decode(said, type=kind)

@@ -20,6 +20,9 @@ from thumbwheel_demo.report.figures import GRID, WHEEL, plot
 from thumbwheel_demo.report.record import Report, read_report, write_json
 from thumbwheel_demo.report.table import percent
 
+PEOPLE = ("--chats", "800,500", "--background", "0.3", "--rush", "3")
+"""Half as many of them as the demo has by itself: a learner that reads ten turns' votes takes ten times as long."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Options; whatever comes after `--` goes to every run of the demo."""
@@ -32,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seeds", type=seeds, default="1-3", help="of the runs; default 1-3")
     made.add_argument("--turns", type=int, default=10, help="of every run; default 10")
     made.add_argument("--reports", type=Path, nargs="+", help="read these report.json instead of running anything")
-    made.add_argument("extra", nargs="*", help="after --: options of `thumbwheel demo` for every run")
+    made.add_argument(
+        "extra", nargs="*", help=f"after --: options of `thumbwheel demo` for every run, which has {' '.join(PEOPLE)}"
+    )
     return made
 
 
@@ -48,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.reports:
         reports = read_all(given.reports)
     else:
-        extra = ("--turns", str(given.turns), *given.extra)
+        extra = ("--turns", str(given.turns), *PEOPLE, *given.extra)
         todo = [Cell("full", seed, given.out / f"seed-{seed}", extra) for seed in given.seeds]
         try:
             found, failures = run_all(todo, run_cell, say)

@@ -1,7 +1,6 @@
 """The runs of the experiments: every arm with every seed, each in a folder of its own, none made twice."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from thumbwheel import ThumbwheelError
+from thumbwheel_demo.experiments.cells import tied
 from thumbwheel_demo.report.record import Report, read_report
 
 ARMS: Mapping[str, tuple[str, ...]] = {
@@ -61,7 +61,7 @@ def run_cell(cell: Cell) -> Report:
     for name in ("report.json", "arguments.json"):
         (cell.folder / name).unlink(missing_ok=True)
     with (cell.folder / "demo.log").open("wb") as log:
-        command = [sys.executable, "-m", "thumbwheel.cli", "demo", *cell.arguments()]
+        command = tied("thumbwheel.cli", "demo", *cell.arguments())
         status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False).returncode
     if status != 0:
         raise RunFailed(f"{cell.arm}, seed {cell.seed}: ended with status {status}; see {cell.folder / 'demo.log'}")

@@ -3,12 +3,12 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from thumbwheel.commands.child import tied
 from thumbwheel.errors import ThumbwheelError
 
 Say = Callable[[str], None]
@@ -51,7 +51,7 @@ class Child:
             output = self._log.open("ab")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "thumbwheel.commands.child", str(os.getpid()), self._module],
+                tied(self._module),
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

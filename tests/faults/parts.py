@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any, Protocol
 import httpx
 from tests.brokers import LocalBroker
 from tests.databases import postgres_server
+
+from thumbwheel.commands.child import tied
 
 READY_S = 300.0
 RESTART_S = 1.0
@@ -75,7 +76,7 @@ class ProcessPart:
         environment = {**self._environment, **({"FAULTS_FAILPOINT": self._failpoint} if self._failpoint else {})}
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "thumbwheel.commands.child", str(os.getpid()), self._module],
+                tied(self._module),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
             )  # fmt: skip
 

@@ -83,6 +83,9 @@ class PpoConfig:
     target_step_kl: float | None = 0.05
     """Mean KL per token between the policy that sampled and the new one. A step that leaves it further away is taken
     back: the learning rate was too high for this model, or the iteration has moved as far as its answers bear."""
+    rise: float = 0.05
+    """Level at which what is maximised must have risen over the iterations (`rise.went_nowhere`); where it has not,
+    nothing of the run is kept: steps that climb nothing are a walk at random. 1: whatever comes is kept."""
     seed: int = 0
 
     def within(self, labels: int) -> "PpoConfig":

@@ -153,6 +153,12 @@ class PpoRun:
         for mean, parameter in zip(self.average, now, strict=True):
             mean.add_((parameter - mean) / count)
 
+    def go_back(self) -> None:
+        """Make the policy what it was when the run began."""
+        with torch.no_grad():
+            for parameter, old in zip(self.model.parameters(POLICY), self.model.parameters(REFERENCE), strict=True):
+                parameter.copy_(old)
+
     def settle(self) -> None:
         """Make the average the policy; without one it stays as it is."""
         if not self.average:

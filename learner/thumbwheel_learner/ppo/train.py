@@ -28,6 +28,7 @@ from thumbwheel_learner.ppo.credit import at_the_end, attentive, by_attention
 from thumbwheel_learner.ppo.diversity import resemblance
 from thumbwheel_learner.ppo.estimators import gae, leave_one_out, token_rewards, whiten
 from thumbwheel_learner.ppo.experience import check_rollouts, describe, draw_prompts, kl_to_base, observe
+from thumbwheel_learner.ppo.rise import went_nowhere
 from thumbwheel_learner.ppo.state import POLICY, PpoRun, Updates
 from thumbwheel_learner.ppo.tripwire import Tripwire
 from thumbwheel_learner.ppo.update import update
@@ -86,7 +87,7 @@ def train_ppo(
     """Improve `start` (None: the bare base) on `prompts` (token ids) and write the new adapter to `folder`.
 
     `work` holds the checkpoint and the candidates that the engine loads; called again with the same arguments after
-    a kill, the run goes on after its last minibatch. `tripwire` may stop it. Raises `NothingToPractise`, `NoAttention`,
+    a kill, the run goes on after its last minibatch. `tripwire` may stop it; one that gained nothing ends where it began. Raises `NothingToPractise`, `NoAttention`,
     `BrokenRollout`, and whatever the engine, `progress` or `on_iteration` raises.
     """
     started = time.monotonic()
@@ -110,8 +111,7 @@ def train_ppo(
         last = run.history[-1]
         detail = f"iteration {run.iteration}/{config.iterations}, reward {last['reward']:+.2f}, KL {last['kl']:.2f}"
         progress("ppo", run.iteration / config.iterations, detail)
-    if run.stopped is None:
-        run.settle()
+    _settle(run)
     model.save(POLICY, folder)
     world.from_first(lambda: shutil.rmtree(work / "candidates", ignore_errors=True))
     measured = [h for h in run.history if h["kl"] <= config.kl_budget] or run.history
@@ -137,6 +137,18 @@ def _show(run: PpoRun, tripwire: Tripwire | None, work: Path) -> None:
         run.model.load(POLICY, good.folder)
         run.history.append(run.history[good.iteration] | {"answers": 0.0, "kept": float(good.iteration)})
     run.model.world.from_first(lambda: shutil.rmtree(work / "shown", ignore_errors=True))
+
+
+def _settle(run: PpoRun) -> None:
+    """What a run that nobody stopped is worth: the average of its policies, or where it began if it went nowhere."""
+    if run.stopped is not None:
+        return
+    run.stopped = run.model.world.from_first(lambda: went_nowhere(run.history, run.config))
+    if run.stopped is None:
+        run.settle()
+    else:
+        run.go_back()
+        run.history.append(run.history[0] | {"answers": 0.0, "kept": 0.0})
 
 
 def _fingerprint(start: Path | None, reward: AnswerScorer, prompts: list[list[int]], config: PpoConfig) -> str:

@@ -12,6 +12,11 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
+def tied(module: str, *arguments: str) -> list[str]:
+    """Command that runs `python -m module` until it ends or the process that asked for this does."""
+    return [sys.executable, "-m", "thumbwheel.commands.child", str(os.getpid()), module, *arguments]
+
+
 def main(parent: int, module: str, *arguments: str) -> None:
     """Tie this process to `parent` and become `python -m module`; leaves at once when the parent is gone."""
     if sys.platform == "linux":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.processes import is_alive
 
 from thumbwheel.cli import main
 from thumbwheel.errors import ConfigurationError
@@ -123,14 +124,6 @@ def wait_for(condition: Callable[[], bool], complaint: Callable[[], str] = str, 
         time.sleep(0.05)
 
 
-def alive(pid: int) -> bool:
-    """Whether it runs; a zombie that nobody has collected does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_it_announces_itself_and_stops_both_when_asked(start: Callable[..., Running], how: signal.Signals) -> None:
     up = start()
@@ -141,7 +134,7 @@ def test_it_announces_itself_and_stops_both_when_asked(start: Callable[..., Runn
     children = [up.service(), *up.learners()]
     up.process.send_signal(how)
     assert up.process.wait(30) == 0
-    assert not any(alive(pid) for pid in children)
+    assert not any(is_alive(pid) for pid in children)
     assert up.said().index("stopping learner") < up.said().index("stopping service")
 
 
@@ -174,7 +167,7 @@ def test_children_do_not_outlive_a_killed_parent(start: Callable[..., Running]) 
     children = [up.service(), *up.learners()]
     up.process.kill()
     up.process.wait()
-    wait_for(lambda: not any(alive(pid) for pid in children))
+    wait_for(lambda: not any(is_alive(pid) for pid in children))
 
 
 def test_a_child_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from thumbwheel_demo.experiments.cells import tied
+from thumbwheel.commands.child import tied
 
 HERE = Path(__file__).parent
 SAID = {0: "done, bars met", 1: "a bar is missed", 130: "stopped"}

@@ -1,14 +1,14 @@
 """What experiments share: their seeds, what an earlier call finished, and processes of their own."""
 
 import argparse
-import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+
+from thumbwheel.commands.child import tied
 
 T = TypeVar("T")
 RESULT = "cell.json"
@@ -32,11 +32,6 @@ def finished(file: Path, kind: type[T]) -> T | None:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def tied(module: str, *arguments: str) -> list[str]:
-    """Command that runs `python -m module` until it ends or this process does: a run of hours leaves none behind."""
-    return [sys.executable, "-m", "thumbwheel.commands.child", str(os.getpid()), module, *arguments]
 
 
 def ask_learner(module: str, rows: Iterable[dict[str, Any]], file: Path, kind: type[T], *options: str) -> T:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from thumbwheel import ThumbwheelError
-from thumbwheel_demo.experiments.cells import tied
+from thumbwheel.commands.child import tied
 from thumbwheel_demo.report.record import Report, read_report
 
 ARMS: Mapping[str, tuple[str, ...]] = {

@@ -87,8 +87,9 @@ def train_ppo(
     """Improve `start` (None: the bare base) on `prompts` (token ids) and write the new adapter to `folder`.
 
     `work` holds the checkpoint and the candidates that the engine loads; called again with the same arguments after
-    a kill, the run goes on after its last minibatch. `tripwire` may stop it; one that gained nothing ends where it began. Raises `NothingToPractise`, `NoAttention`,
-    `BrokenRollout`, and whatever the engine, `progress` or `on_iteration` raises.
+    a kill, the run goes on after its last minibatch. `tripwire` may stop it; one that gained nothing ends where it
+    began. Raises `NothingToPractise`, `NoAttention`, `BrokenRollout`, and whatever the engine, `progress` or
+    `on_iteration` raises.
     """
     started = time.monotonic()
     if config.token_credit:

@@ -238,7 +238,7 @@ def test_every_logged_metric_is_explained_and_nothing_else(model: PolicyModel, t
     page = (Path(__file__).parents[4] / "docs/algorithms/ppo.md").read_text(encoding="utf-8")
     rows = page.partition("## What is logged")[2].splitlines()
     keys = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in rows if row.startswith("| `")]
-    assert {key for row in keys for key in row} == report.history[0].keys() | {"kept"}, "kept: of a tripwire alone"
+    assert {key for row in keys for key in row} == report.history[0].keys() | {"kept"}, "kept: not of every run"
 
 
 def test_every_detail_has_a_source_and_names_code_that_is_there() -> None:

@@ -1,7 +1,7 @@
 """Whether a run gained anything by what it maximised itself."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# (the stubs of scipy are partial; what leaves this file is typed)
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+# (the stubs of scipy are partial and take linregress for a plain tuple; what leaves this file is typed)
 
 from collections.abc import Mapping, Sequence
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -136,6 +137,7 @@ def test_a_torn_stamp_is_no_obstacle(script: ModuleType, steps: Steps) -> None:
 def test_pip_is_silent_and_its_failure_is_shown_without_the_noise(
     script: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    venv.create(script.VENV, clear=True, symlinks=True, with_pip=True)
     line = script.Line("[1/1] x")
     with pytest.raises(script.StepFailed) as failure:
         script.pip(line, "install", "--no-index", "--find-links", str(script.ROOT), "no-such-package-of-ours")

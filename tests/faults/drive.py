@@ -15,7 +15,7 @@ from tests.faults.people import Person
 from tests.faults.plan import Kill, plan
 from tests.faults.stack import Run, Stack
 from tests.faults.verdict import Verdict, behind, judge
-from tests.faults.versions import Versions, follow, published
+from tests.faults.versions import Versions, follow, is_settled
 from tests.waiting import eventually
 
 from thumbwheel import AsyncClient
@@ -139,9 +139,9 @@ async def _verdict(run: Run, stack: Stack, ledger: Ledger) -> Verdict:
 
 
 async def _versions(stack: Stack) -> Versions:
-    """However fast the kills were made, some versions follow them."""
+    """However fast the kills were made, some versions follow them, and what they interrupted is recovered."""
     with contextlib.suppress(AssertionError):
-        await eventually(lambda: len(published(stack.published_url)) >= SOME_VERSIONS, FOLLOW_S)
+        await eventually(lambda: is_settled(stack.published_url, SOME_VERSIONS), FOLLOW_S)
     await stack.publisher.stop()
     async with AsyncClient(stack.url, api_key=stack.admin_key()) as client:
         return await follow(client, stack.published_url, stack.data, FOLLOW_S)

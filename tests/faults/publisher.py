@@ -2,13 +2,16 @@
 
 It stands for the learner at the end of its runs, whose training would take too long here: the same parts, the same
 start. What was interrupted is resumed under its run's id or, as often, given up, as a learner does that lost its run.
+Told to stop, it announces what it has begun first.
 """
 
 import os
 import random
+import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,14 +53,20 @@ def insist(parts: Parts, action: Callable[[], object]) -> None:
             return
         except BusError as error:
             print(f"not announced yet: {error}", file=sys.stderr)
-            parts.stop.wait(PAUSE_S)
+            time.sleep(PAUSE_S)
 
 
 def main() -> int:
     arm_from_environment()
     settings = from_environment(os.environ)
     key = Path(os.environ["FAULTS_KEY_FILE"]).read_text(encoding="utf-8").strip()
-    with Parts(settings, key, threading.Event()) as parts:
+    stop = threading.Event()
+
+    def told_to_stop(_signal: int, _frame: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, told_to_stop)
+    with Parts(settings, key, stop) as parts:
         running = [f"run-{next_run(parts)}"] if random.random() < 0.5 else []
         insist(parts, lambda: parts.publisher.recover(running))
         while not parts.stop.wait(PAUSE_S):

@@ -60,6 +60,15 @@ def published(publishers_store: str) -> list[str]:
     return found
 
 
+def is_settled(publishers_store: str, some: int) -> bool:
+    """At least `some` are out, and none is left between its files and its announcement by a publisher that died."""
+    engine = connect(publishers_store)
+    with reading(engine) as session:
+        states = list(session.exec(select(VersionRow.state)).all())
+    engine.dispose()
+    return states.count("announced") >= some and "written" not in states
+
+
 async def follow(client: AsyncClient, publishers_store: str, data: Path, seconds: float) -> Versions:
     """Compare once the service has caught up with everything, or when the time is over; nobody publishes any more."""
     announced = published(publishers_store)
